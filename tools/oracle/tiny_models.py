@@ -27,7 +27,7 @@ DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 LLAMA = {"vocab_size": 320, "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
          "num_key_value_heads": 2, "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "tie_word_embeddings": True, "bos_token_id": 0,
          "eos_token_id": 2}
-GPT2 = {"vocab_size": 320, "n_embd": 40, "n_layer": 2, "n_head": 4, "n_positions": 64, "bos_token_id": 0, "eos_token_id": 0}
+GPT2 = {"vocab_size": 320, "n_embd": 36, "n_layer": 2, "n_head": 4, "n_positions": 64, "bos_token_id": 0, "eos_token_id": 0}
 
 
 def rope(kind, theta=10000.0, **keys):
@@ -36,10 +36,10 @@ def rope(kind, theta=10000.0, **keys):
 
 LLAMA_MODELS = {
     # every head its own keys; widths that are no multiple of 32
-    "llama-plain": {"hidden_size": 48, "intermediate_size": 80, "num_key_value_heads": 4, "tie_word_embeddings": False, "dtype": "f32"},
+    "llama-plain": {"hidden_size": 40, "intermediate_size": 56, "num_key_value_heads": 4, "tie_word_embeddings": False, "dtype": "f32"},
     "llama-gqa-tied": {"dtype": "bf16", "tokenizer": True},
     "llama-bias": {"attention_bias": True, "mlp_bias": True, "num_key_value_heads": 1, "rms_norm_eps": 1e-6, "dtype": "f16"},
-    "llama-head-dim": {"head_dim": 24, "tie_word_embeddings": False, "vocab_size": 301, "rope_parameters": rope("default", 500000.0), "dtype": "bf16"},
+    "llama-head-dim": {"head_dim": 24, "hidden_size": 48, "tie_word_embeddings": False, "vocab_size": 301, "rope_parameters": rope("default", 500000.0), "dtype": "bf16"},
     "llama-sharded": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "tie_word_embeddings": False, "dtype": "bf16", "shards": 3, "v4": True},
     "llama-rope-linear": {"rope_parameters": rope("linear", factor=4.0), "dtype": "bf16", "v4": True},
 }
@@ -65,7 +65,7 @@ ROPE_MODELS = {
 GPT2_MODELS = {
     # as on the hub: no "transformer." before the names, the causal masks stored beside the weights
     "gpt2-plain": {"dtype": "f32", "prefix": "", "masks": True},
-    "gpt2-inner": {"activation_function": "gelu", "n_inner": 80, "scale_attn_by_inverse_layer_idx": True, "n_layer": 3, "dtype": "bf16",
+    "gpt2-inner": {"activation_function": "gelu", "n_inner": 60, "scale_attn_by_inverse_layer_idx": True, "n_layer": 3, "dtype": "bf16",
                    "prefix": "transformer."},
     "gpt2-untied": {"scale_attn_weights": False, "reorder_and_upcast_attn": True, "tie_word_embeddings": False, "vocab_size": 301,
                     "activation_function": "gelu_pytorch_tanh", "layer_norm_epsilon": 1e-6, "dtype": "f16", "prefix": "transformer."},
