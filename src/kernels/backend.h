@@ -110,6 +110,7 @@ struct Workspace {
     Tensor rope;        // [max_rows, 2, rotary_dim / 2] cos and sin
     Tensor rope_local;  // the same for layers with another rotation
     Tensor logits;      // [max_logit_rows, vocab]
+    BatchBuffers batch;
 };
 
 using Ticket = std::uint64_t;

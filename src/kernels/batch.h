@@ -43,7 +43,8 @@ struct BatchBuffers {
 
 // How many int32 the buffers of these limits need, and the buffers cut out of such a piece of memory.
 std::int64_t batch_buffer_elements(int max_rows, int max_sequences, int max_logit_rows, int max_context, int groups);
-BatchBuffers cut_batch_buffers(std::span<std::int32_t> memory, int max_rows, int max_sequences, int max_logit_rows, int max_context, int groups);
+BatchBuffers cut_batch_buffers(std::span<std::int32_t> memory, int max_rows, int max_sequences, int max_logit_rows,
+                               int max_context, int groups);
 
 enum class KvType : std::uint8_t { f32, f16, bf16 };
 int kv_type_bytes(KvType type);

@@ -13,9 +13,10 @@ std::int64_t batch_buffer_elements(int max_rows, int max_sequences, int max_logi
            std::int64_t{groups} * max_sequences * blocks_of(max_context);
 }
 
-BatchBuffers cut_batch_buffers(std::span<std::int32_t> memory, int max_rows, int max_sequences, int max_logit_rows, int max_context,
-                               int groups) {
-    NARAE_CHECK(static_cast<std::int64_t>(memory.size()) >= batch_buffer_elements(max_rows, max_sequences, max_logit_rows, max_context, groups),
+BatchBuffers cut_batch_buffers(std::span<std::int32_t> memory, int max_rows, int max_sequences, int max_logit_rows,
+                               int max_context, int groups) {
+    NARAE_CHECK(static_cast<std::int64_t>(memory.size()) >=
+                    batch_buffer_elements(max_rows, max_sequences, max_logit_rows, max_context, groups),
                 "{} elements", memory.size());
     std::size_t used = 0;
     const auto cut = [&](std::int64_t count) {
@@ -32,7 +33,8 @@ BatchBuffers cut_batch_buffers(std::span<std::int32_t> memory, int max_rows, int
     buffers.slots = cut(max_sequences);
     buffers.logit_rows = cut(max_logit_rows);
     buffers.table_stride = blocks_of(max_context);
-    for (int group = 0; group < groups; ++group) buffers.block_tables.push_back(cut(std::int64_t{max_sequences} * buffers.table_stride));
+    for (int group = 0; group < groups; ++group)
+        buffers.block_tables.push_back(cut(std::int64_t{max_sequences} * buffers.table_stride));
     return buffers;
 }
 
