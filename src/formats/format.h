@@ -58,7 +58,7 @@ const Format* find_format(DType dtype);            // the dense one
 const Format* find_gguf_format(std::uint32_t gguf_type);
 
 struct RegisterFormat {
-    explicit RegisterFormat(const Format& format);  // `format` must live as long as the program
+    explicit RegisterFormat(const Format& format);  // before main; `format` must live as long as the program
 };
 
 }  // namespace narae
