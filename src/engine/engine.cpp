@@ -63,8 +63,7 @@ RequestId Engine::submit(Request request) {
     if (request.prompt.empty()) throw_error<UsageError>("the prompt is empty; give at least one token");
     for (std::int32_t id : request.prompt)
         if (id < 0 || id >= vocab) throw_error<UsageError>("token id {} is outside the vocabulary, need 0 to {}", id, vocab - 1);
-    if (request.max_tokens < 0 || request.min_tokens < 0)
-        throw_error<UsageError>("max_tokens {} and min_tokens {}: need 0 or more", request.max_tokens, request.min_tokens);
+    if (request.max_tokens < 0) throw_error<UsageError>("max_tokens is {}, need 0 or more", request.max_tokens);
     kernels::validate(request.sampling, vocab);
     const auto length = static_cast<std::int64_t>(request.prompt.size());
     if (length >= limits.max_context)
@@ -268,7 +267,7 @@ void Engine::step(std::vector<Event>& events) {
         sequence.last_in_slot = true;
         ++stats_.generated_tokens;
         const Request& request = sequence.request;
-        const bool ended = !request.ignore_end && sequence.generated() > request.min_tokens &&
+        const bool ended = !request.ignore_end &&
                            std::find(request.end_ids.begin(), request.end_ids.end(), token) != request.end_ids.end();
         const bool full = (request.max_tokens > 0 && sequence.generated() >= request.max_tokens) ||
                           static_cast<std::int64_t>(sequence.tokens.size()) >= model_.limits.max_context;

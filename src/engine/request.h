@@ -15,7 +15,6 @@ struct Request {
     std::vector<std::int32_t> prompt;          // at least one token
     kernels::SamplingParameters sampling;
     int max_tokens = 0;                        // to generate; 0: until the context is full
-    int min_tokens = 0;                        // before an end id may be chosen
     std::vector<std::int32_t> end_ids;         // that end the answer; the end id itself is reported
     bool ignore_end = false;
 };

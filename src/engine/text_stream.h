@@ -24,6 +24,7 @@ public:
         return text;
     }
     bool stopped() const { return stop_.found().has_value(); }
+    const std::optional<std::string>& stop_string() const { return stop_.found(); }
 
 private:
     Detokenizer detokenizer_;

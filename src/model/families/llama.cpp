@@ -95,7 +95,7 @@ std::vector<WeightSlot> weights(const ModelConfig& c) {
     w.push_back({.slot = Slot::final_norm, .hf = "model.norm.weight", .gguf = "output_norm.weight", .shape = {hidden}});
     w.push_back({.slot = Slot::head, .hf = "lm_head.weight", .gguf = "output.weight", .shape = {c.vocab, hidden}, .optional = true,
                  .split = Split::columns});
-    w.push_back({.slot = Slot::rope_factors, .gguf = "rope_freqs.weight", .shape = {c.rotary_dim() / 2}, .optional = true});
+    w.push_back({.slot = Slot::rope_factors, .hf = "", .gguf = "rope_freqs.weight", .shape = {c.rotary_dim() / 2}, .optional = true});
     return w;
 }
 

@@ -1,0 +1,73 @@
+#include "cli/answer.h"
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "engine/text_stream.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+namespace narae::cli {
+
+Answer generate_answer(Engine& engine, Request request, const Tokenizer* tokenizer, const AnswerText& options, FunctionRef<bool(std::string_view)> piece) {
+    Answer answer;
+    answer.prompt_tokens = request.prompt.size();
+    std::optional<TextStream> stream;
+    if (tokenizer) stream.emplace(*tokenizer, options.stop, options.skip_special);
+    const double start = monotonic_seconds();
+    const RequestId id = engine.submit(std::move(request));
+    std::vector<Event> events;
+    const auto show = [&](std::string text) {
+        answer.text += text;
+        return piece(text);
+    };
+    while (answer.finish == FinishReason::none) {
+        events.clear();
+        engine.step(events);
+        for (const Event& event : events) {
+            if (event.request != id) continue;
+            const double now = monotonic_seconds();
+            if (event.token >= 0) {
+                if (answer.ids.empty()) {
+                    answer.first_token_at = now;
+                    answer.prompt_seconds = now - start;
+                }
+                answer.decode_seconds = now - answer.first_token_at;
+                answer.ids.push_back(event.token);
+            }
+            answer.finish = event.finish;
+            // The end token itself has no text, whether or not the tokenizer calls it special.
+            const bool visible = event.token >= 0 && event.finish != FinishReason::stop;
+            const bool go_on = show(visible && stream ? stream->push(event.token) : std::string());
+            if (event.finish == FinishReason::none && (!go_on || (stream && stream->stopped()))) engine.cancel(id);
+        }
+    }
+    if (stream) {
+        show(stream->finish());
+        if (stream->stopped()) {
+            answer.stop_string = stream->stop_string();
+            answer.finish = FinishReason::stop;
+        }
+    }
+    return answer;
+}
+
+std::vector<std::int32_t> encode_chat(const ModelText& text, const Json& messages) {
+    const Tokenizer& tokenizer = text.require_tokenizer();
+    if (text.chat_template.empty())
+        throw_error<BadFileError>("the model has no chat template; leave --chat away and write the prompt as the model expects it");
+    Json variables = text.special_tokens;
+    variables["messages"] = messages;
+    variables["add_generation_prompt"] = true;
+    return tokenizer.encode(ChatTemplate(text.chat_template).render(variables), {.add_special = false});
+}
+
+Json memory_json(const Model& model, const Engine& engine) {
+    return {{"resident_bytes", resident_bytes()},
+            {"peak_resident_bytes", peak_resident_bytes()},
+            {"weights_bytes", model.plan.weights},
+            {"kv_bytes", engine.stats().kv_bytes},
+            {"activations_bytes", model.plan.activations + model.plan.logits + model.plan.scratch + model.plan.batch}};
+}
+
+}  // namespace narae::cli

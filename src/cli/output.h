@@ -1,0 +1,39 @@
+// Output of the verbs: text for the user to stdout (a failed write is IoError), and the signals of a person who has seen enough.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <string_view>
+
+namespace narae::cli {
+
+void write_output(std::string_view text);
+void flush_output();
+
+template <class... Args>
+void print(fmt::format_string<Args...> text, Args&&... args) {
+    write_output(fmt::format(text, std::forward<Args>(args)...));
+}
+
+// Thrown by a verb that ended because of a signal; the program exits with 128 + signal.
+class Interrupted {
+public:
+    explicit Interrupted(int signal) : signal_(signal) {}
+    int exit_code() const { return 128 + signal_; }
+
+private:
+    int signal_;
+};
+
+// While one lives, SIGINT and SIGTERM are remembered instead of ending the program.
+class SignalWatch {
+public:
+    SignalWatch();
+    ~SignalWatch();
+    SignalWatch(const SignalWatch&) = delete;
+    SignalWatch& operator=(const SignalWatch&) = delete;
+    int caught() const;  // 0, or the signal; the last one wins
+    void clear();
+};
+
+}  // namespace narae::cli
