@@ -59,22 +59,6 @@ WeightMap by_slot(std::vector<FoundWeight> found) {
     return map;
 }
 
-// The same bytes in both places, or one stored only: the head is the embedding (transformers v5's rule for tied heads).
-bool head_is_embedding(const ModelConfig& config, const WeightMap& map, const Path& path) {
-    const auto head = map.find({-1, Slot::head});
-    if (head == map.end()) {
-        if (!config.tied_head)
-            log_warning("{}: the configuration says that the output matrix is not tied, but none is stored; using the embedding", path.string());
-        return true;
-    }
-    if (!config.tied_head) return false;
-    const PackedWeight& a = head->second.stored->packed;
-    const PackedWeight& b = map.at({-1, Slot::token_embedding}).stored->packed;
-    const bool same = a.format == b.format && a.codes().size() == b.codes().size() && std::memcmp(a.codes().data(), b.codes().data(), a.codes().size()) == 0;
-    if (!same) log_warning("{}: the output matrix is said to be tied to the embedding, but another one is stored; using the stored one", path.string());
-    return same;
-}
-
 // A weight as [out, in]; Conv1D's [in, out] is transposed into `storage`.
 PackedWeight as_linear(const FoundWeight& found, Naming naming, Buffer& storage) {
     PackedWeight weight = found.stored->packed;
@@ -104,15 +88,14 @@ PackedWeight as_linear(const FoundWeight& found, Naming naming, Buffer& storage)
 
 class Loader {
 public:
-    Loader(Model& model, WeightMap map) : model_(model), map_(std::move(map)) {}
+    Loader(Model& model, WeightMap map, bool tied) : model_(model), map_(std::move(map)), tied_(tied) {}
 
     void run(ProgressBar& bar) {
         bar_ = &bar;
         Decoder& d = model_.decoder;
         const ModelConfig& c = d.config;
         const FoundWeight& embedding = map_.at({-1, Slot::token_embedding});
-        const bool tied = head_is_embedding(c, map_, model_.checkpoint.path);
-        if (tied) {
+        if (tied_) {
             d.embedding = product({{-1, Slot::token_embedding}}, Fuse::none);
             d.head.weight = d.embedding;
         } else {
@@ -218,6 +201,7 @@ private:
 
     Model& model_;
     WeightMap map_;
+    bool tied_;
     ProgressBar* bar_ = nullptr;
 };
 
@@ -272,14 +256,34 @@ std::string_view kv_name(kernels::KvType type) {
 
 }  // namespace
 
+bool head_is_embedding(const ModelConfig& config, std::span<const FoundWeight> weights, const Path& path) {
+    const auto stored = [&](Slot slot) -> const PackedWeight* {
+        const auto found = std::find_if(weights.begin(), weights.end(), [&](const FoundWeight& weight) { return weight.slot.slot == slot; });
+        return found == weights.end() ? nullptr : &found->stored->packed;
+    };
+    const PackedWeight* const head = stored(Slot::head);
+    const PackedWeight* const embedding = stored(Slot::token_embedding);
+    if (!head) {
+        if (!config.tied_head)
+            log_warning("{}: the configuration says that the output matrix is not tied, but none is stored; using the embedding", path.string());
+        return true;
+    }
+    if (!config.tied_head) return false;
+    const bool same = embedding && head->format == embedding->format && head->codes().size() == embedding->codes().size() &&
+                      std::memcmp(head->codes().data(), embedding->codes().data(), head->codes().size()) == 0;
+    if (!same) log_warning("{}: the output matrix is said to be tied to the embedding, but another one is stored; using the stored one", path.string());
+    return same;
+}
+
 ModelSummary summarize_model(const Checkpoint& checkpoint, const kernels::Backend& backend, const LoadOptions& options) {
+    require_weights(checkpoint);
     ModelSummary summary;
     summary.family = &find_family(checkpoint);
     summary.config = read_model_config(*summary.family, checkpoint);
     summary.weights = find_weights(*summary.family, summary.config, checkpoint);
     const WeightMap map = by_slot(summary.weights);
     check_biases(map, summary.config, checkpoint.path);
-    const bool tied = head_is_embedding(summary.config, map, checkpoint.path);
+    const bool tied = summary.tied_head = head_is_embedding(summary.config, summary.weights, checkpoint.path);
     for (const FoundWeight& weight : summary.weights) {
         const bool counted = weight.slot.slot != Slot::rope_factors && !(tied && weight.slot.slot == Slot::head);
         if (counted) summary.parameters += static_cast<std::uint64_t>(weight.slot.shape.elements());
@@ -314,7 +318,7 @@ Model load_model(Checkpoint checkpoint, const LoadOptions& options) {
                                    format_bytes(need - model.plan.weights), format_bytes(available));
 
     ProgressBar bar(options.progress ? "loading" : "", options.progress ? model.plan.weights : 0, "B");
-    Loader(model, by_slot(std::move(summary.weights))).run(bar);
+    Loader(model, by_slot(std::move(summary.weights)), summary.tied_head).run(bar);
     model.workspace = model.backend->allocate(model.shape, model.limits);
     model.load_seconds = monotonic_seconds() - start;
     return model;

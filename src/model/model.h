@@ -54,11 +54,16 @@ struct ModelSummary {
     const Family* family = nullptr;
     ModelConfig config;
     std::vector<FoundWeight> weights;
+    bool tied_head = false;             // the output matrix is the embedding
     std::uint64_t parameters = 0;       // tied heads counted once
     kernels::ModelShape shape;
     kernels::Limits limits;
     kernels::MemoryPlan plan;
 };
 ModelSummary summarize_model(const Checkpoint& checkpoint, const kernels::Backend& backend, const LoadOptions& options);
+
+// Whether the output matrix is the embedding: none is stored, or it is said to be tied and the same bytes are stored twice. A stored
+// one that differs wins over the configuration (as in transformers v5), with a warning.
+bool head_is_embedding(const ModelConfig& config, std::span<const FoundWeight> weights, const Path& path);
 
 }  // namespace narae
