@@ -62,6 +62,24 @@ public:
         return {reinterpret_cast<const char*>(part.data()), part.size()};
     }
 
+    // `count` strings one after another, as one part: of a vocabulary's tens of thousands only the lengths are looked at.
+    std::span<const std::byte> strings(std::uint64_t count, std::uint64_t limit, FieldName field) {
+        const std::uint64_t begin = offset_;
+        const std::byte* const data = bytes_.data();
+        std::uint64_t at = offset_;
+        for (; count > 0; --count) {
+            if (bytes_.size() - at < sizeof(std::uint64_t)) [[unlikely]]
+                break;
+            const auto length = load_number<std::uint64_t>(data + at);
+            if (length > limit || length > bytes_.size() - at - sizeof length) [[unlikely]]
+                break;
+            at += sizeof length + length;
+        }
+        offset_ = at;
+        if (count > 0) string(limit, field);  // throws: says what is wrong with this one
+        return bytes_.subspan(begin, offset_ - begin);
+    }
+
 private:
     [[noreturn]] void fail_short(std::uint64_t count, FieldName field) const {
         throw_error<BadFileError>(

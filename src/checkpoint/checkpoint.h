@@ -118,7 +118,7 @@ struct CheckpointToSave {
 
 struct Layout {
     std::string_view name;
-    bool (*recognises)(const Path& path) = nullptr;  // cheap; never throws on odd input
+    bool (*recognises)(const Path& path) = nullptr;  // cheap; throws nothing but IoError
     Checkpoint (*open)(const Path& path) = nullptr;
     void (*save)(const CheckpointToSave& contents, const Path& target) = nullptr;  // atomic; nullptr: read only
 };

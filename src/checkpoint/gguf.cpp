@@ -161,12 +161,10 @@ private:
             throw_error<BadFileError>("{}: array length of \"{}\": found {}, need at most {}", what_, key, value.count,
                                       kGgufArrayLimit);
         if (value.element == Type::string) {
-            const std::uint64_t begin = reader_.offset();
             if (value.count > reader_.left() / sizeof(std::uint64_t))
                 throw_error<BadFileError>("{}: array length of \"{}\": {} strings do not fit into the {} bytes left", what_,
                                           key, value.count, reader_.left());
-            for (std::uint64_t i = 0; i < value.count; ++i) reader_.string(kGgufStringLimit, {"array element", key});
-            value.bytes = bytes_.subspan(begin, reader_.offset() - begin);
+            value.bytes = reader_.strings(value.count, kGgufStringLimit, {"array element", key});
         } else {
             value.bytes = reader_.take(value.count * metadata_type_bytes(value.element), {"array", key});
             if (value.element == Type::boolean) check_booleans(value.bytes, key);

@@ -77,15 +77,11 @@ Checkpoint open_gguf(const Path& path) {
 bool recognises_gguf(const Path& path) {
     if (!file_system().is_file(path)) return false;
     if (path.extension() == ".gguf") return true;
-    try {
-        const auto file = file_system().open(path);
-        std::array<std::byte, 4> start{};
-        if (file->size() < start.size()) return false;
-        file->read_at(0, start);
-        return is_gguf(start);
-    } catch (const Error&) {
-        return false;
-    }
+    const auto file = file_system().open(path);
+    std::array<std::byte, 4> start{};
+    if (file->size() < start.size()) return false;
+    file->read_at(0, start);
+    return is_gguf(start);
 }
 
 const Layout kLayout{.name = "gguf", .recognises = recognises_gguf, .open = open_gguf, .save = save_gguf};

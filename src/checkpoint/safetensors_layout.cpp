@@ -11,7 +11,7 @@ bool recognises_safetensors(const Path& path) {
     if (!is_model_folder(path)) return false;
     try {
         return quantization_method(path, read_folder_json(path, kConfigFile)).empty();
-    } catch (const Error&) {
+    } catch (const BadFileError&) {
         return true;  // opening it says what is wrong with config.json
     }
 }
