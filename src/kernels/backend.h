@@ -220,7 +220,8 @@ struct DeviceInfo {
     std::string name;         // "cpu", "cuda:0"
     std::string description;  // processor or card
     bool usable = true;
-    std::string reason;  // why not
+    std::string reason = {};                         // why not
+    std::vector<std::string> instruction_sets = {};  // that BackendOptions may force here; empty: no choice
 };
 
 std::vector<DeviceInfo> devices();

@@ -1,11 +1,14 @@
 #include "kernels/sampling.h"
 
 #include "base/error.h"
+#include "kernels/sampling_weights.h"
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <numeric>
 
 namespace narae::kernels {
 namespace {
@@ -14,7 +17,6 @@ __extension__ using Uint128 = unsigned __int128;
 
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
 constexpr float kLargest = std::numeric_limits<float>::max();
-constexpr std::size_t kLanes = 16;   // of the loops that the compiler turns into vector instructions
 constexpr std::size_t kChunk = 256;  // tokens whose weights are summed before the draw looks for its chunk
 
 // Kept between calls: a thread that samples allocates only for its first row and its largest vocabulary.
@@ -30,94 +32,23 @@ Scratch& scratch() {
     return buffers;
 }
 
-// ---- weights ----------------------------------------------------------------------------------------------------------
+const WeightKernels& best_kernels() { return *weight_kernels().back(); }
 
-// 2^y for y <= 0 is 2^n * p(f), n the nearest integer (ties to even), f = y - n exactly, p of degree 6 with p(0) = 1:
-// significand = p * 2^24 exactly, 24 or 25 bits; exponent = -n. Relative error below 1.7 * 2^-24. Our own least-maximum fit of
-// the relative error over [-1/2, 1/2].
-struct Power {
-    std::int32_t significand, exponent;
-};
+constexpr std::uint64_t kOne = std::uint64_t{1} << 40;  // the weight of the largest logit
 
-inline Power power_of_two(float y) {
-    constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-    y = y < -64.0f ? -64.0f : y;
-    const float n = (y + kRound) - kRound;
-    const float f = y - n;
-    float p = 0x1.41fbbcp-13f;
-    p = p * f + 0x1.5f3e52p-10f;
-    p = p * f + 0x1.3b2d4cp-7f;
-    p = p * f + 0x1.c6aee8p-5f;
-    p = p * f + 0x1.ebfbdcp-3f;
-    p = p * f + 0x1.62e430p-1f;
-    p = p * f + 1.0f;
-    return {static_cast<std::int32_t>(p * 16777216.0f), -static_cast<std::int32_t>(n)};
-}
-
-inline std::uint64_t fixed_point(Power power) {
-    return (static_cast<std::uint64_t>(power.significand) << 16) >> std::min(power.exponent, 63);
-}
-
-constexpr std::uint64_t kOne = std::uint64_t{1} << 40;
-
-struct Scale {
-    float max, factor;
-    float exponent(float logit) const { return (logit - max) * factor; }  // y
-    std::uint64_t weight(float logit) const { return fixed_point(power_of_two(exponent(logit))); }
-};
-
-// Weights of kLanes logits; the floating-point half is free of branches.
-inline void weigh(const Scale& scale, const float* logits, std::uint64_t* weights) {
-    std::int32_t significands[kLanes], exponents[kLanes];
-    for (std::size_t i = 0; i < kLanes; ++i) {
-        const Power power = power_of_two(scale.exponent(logits[i]));
-        significands[i] = power.significand;
-        exponents[i] = power.exponent;
-    }
-    for (std::size_t i = 0; i < kLanes; ++i) weights[i] = fixed_point({significands[i], exponents[i]});
-}
-
-// Calls visit(i, weight) for every token in order of ids.
+// Calls visit(begin, weights) for every chunk of tokens in order of ids.
 template <class Visit>
-void for_each_weight(const Scale& scale, std::span<const float> logits, Visit visit) {
-    std::uint64_t weights[kLanes];
-    std::size_t i = 0;
-    for (; i + kLanes <= logits.size(); i += kLanes) {
-        weigh(scale, &logits[i], weights);
-        for (std::size_t j = 0; j < kLanes; ++j) visit(i + j, weights[j]);
+void for_each_chunk(std::span<const float> logits, WeightScale scale, Visit visit) {
+    const auto weigh = best_kernels().weigh;
+    std::array<std::uint64_t, kChunk> weights;
+    for (std::size_t begin = 0; begin < logits.size(); begin += kChunk) {
+        const std::size_t count = std::min(kChunk, logits.size() - begin);
+        weigh(scale, &logits[begin], count, weights.data());
+        visit(begin, std::span(weights.data(), count));
     }
-    for (; i < logits.size(); ++i) visit(i, scale.weight(logits[i]));
 }
 
 // ---- the row ----------------------------------------------------------------------------------------------------------
-
-struct Extent {
-    float max = kLowest;
-    bool finite = true;  // no NaN and no +infinity
-};
-
-Extent extent(std::span<const float> logits) {
-    float max[kLanes];
-    std::int32_t bad[kLanes] = {};
-    std::ranges::fill(max, kLowest);
-    std::size_t i = 0;
-    for (; i + kLanes <= logits.size(); i += kLanes)
-        for (std::size_t j = 0; j < kLanes; ++j) {
-            const float x = logits[i + j];
-            max[j] = x > max[j] ? x : max[j];
-            bad[j] |= !(x <= kLargest);
-        }
-    Extent result;
-    for (; i < logits.size(); ++i) {
-        max[0] = logits[i] > max[0] ? logits[i] : max[0];
-        bad[0] |= !(logits[i] <= kLargest);
-    }
-    for (std::size_t j = 0; j < kLanes; ++j) {
-        result.max = std::max(result.max, max[j]);
-        result.finite = result.finite && !bad[j];
-    }
-    return result;
-}
 
 std::int32_t first_equal(std::span<const float> logits, float value) {
     return static_cast<std::int32_t>(std::ranges::find(logits, value) - logits.begin());
@@ -203,14 +134,22 @@ std::uint64_t total_weight(const std::vector<Candidate>& candidates) {
     return total;
 }
 
-// Of `before`'s order, the last that is kept when tokens are taken until their weight is at least `target`, which is at most
-// the weight of all. Reorders `candidates`. Halves the range that must hold it instead of sorting everything.
-template <class Before>
-Candidate last_kept(std::vector<Candidate>& candidates, std::uint64_t target, Before before) {
-    auto first = candidates.begin(), last = candidates.end();
+// A candidate's place in some order: rank, then id.
+struct Place {
+    std::uint64_t key, weight;
+};
+
+std::uint64_t place_key(std::uint32_t rank, std::int32_t id) {
+    return std::uint64_t{rank} << 32 | static_cast<std::uint32_t>(id);
+}
+
+// The key of the last that is kept when candidates are taken in order until their weight is at least `target`, which is at
+// most the weight of all. Halves the range that must hold it instead of sorting everything.
+std::uint64_t last_kept(std::vector<Place>& places, std::uint64_t target) {
+    auto first = places.begin(), last = places.end();
     while (last - first > 1) {
         const auto middle = first + (last - first) / 2;
-        std::nth_element(first, middle, last, before);
+        std::ranges::nth_element(first, middle, last, {}, &Place::key);
         std::uint64_t weight = 0;
         for (auto it = first; it != middle; ++it) weight += it->weight;
         if (weight >= target) {
@@ -220,18 +159,25 @@ Candidate last_kept(std::vector<Candidate>& candidates, std::uint64_t target, Be
             first = middle;
         }
     }
-    return *first;
+    return first->key;
 }
 
-// Keeps, in order of ids, what comes before or is `last_kept`.
-template <class Before>
-void keep_weight(std::vector<Candidate>& candidates, std::uint64_t target, Before before) {
-    std::vector<Candidate> order = candidates;
-    const Candidate last = last_kept(order, target, before);
-    std::erase_if(candidates, [&](const Candidate& candidate) { return before(last, candidate); });
+// Keeps the first candidates by rank(candidate) whose weight reaches `target`; the vector stays in order of ids.
+template <class Rank>
+void keep_weight(std::vector<Candidate>& candidates, std::uint64_t target, Rank rank) {
+    std::vector<Place> places;
+    places.reserve(candidates.size());
+    for (const Candidate& candidate : candidates)
+        places.push_back({place_key(rank(candidate), candidate.id), candidate.weight});
+    const std::uint64_t last = last_kept(places, target);
+    std::erase_if(candidates, [&](const Candidate& candidate) { return place_key(rank(candidate), candidate.id) > last; });
 }
 
-bool larger_logit(const Candidate& a, const Candidate& b) { return a.logit != b.logit ? a.logit > b.logit : a.id < b.id; }
+// Orders logits from the largest to the smallest, with -0 equal to 0.
+std::uint32_t descending_rank(const Candidate& candidate) {
+    const auto bits = std::bit_cast<std::uint32_t>(candidate.logit + 0.0f);
+    return bits >> 31 ? bits : ~(bits | 0x80000000u);
+}
 
 void keep_top_k(std::vector<Candidate>& candidates, std::size_t k) {
     if (candidates.size() <= k) return;
@@ -243,7 +189,7 @@ void keep_top_k(std::vector<Candidate>& candidates, std::size_t k) {
 }
 
 // With surprise_i = log2(sum) - y_i, |surprise_i - entropy| is |mean of y - y_i|: no logarithm is needed.
-void keep_typical(std::vector<Candidate>& candidates, float share, const Scale& scale) {
+void keep_typical(std::vector<Candidate>& candidates, float share, WeightScale scale) {
     const auto depth = [&](const Candidate& candidate) {  // -y, at most 41 * 2^20, since the weight is not 0
         return static_cast<std::int64_t>(scale.exponent(candidate.logit) * -1048576.0f);
     };
@@ -252,55 +198,49 @@ void keep_typical(std::vector<Candidate>& candidates, float share, const Scale& 
     for (const Candidate& candidate : candidates)
         sum += Uint128{candidate.weight} * static_cast<std::uint64_t>(depth(candidate));
     const auto mean = static_cast<std::int64_t>(sum / total);
-    keep_weight(candidates, share_of(total, share), [&](const Candidate& a, const Candidate& b) {
-        const std::int64_t distance_a = std::abs(depth(a) - mean), distance_b = std::abs(depth(b) - mean);
-        return distance_a != distance_b ? distance_a < distance_b : a.id < b.id;
-    });
+    keep_weight(candidates, share_of(total, share),
+                [&](const Candidate& candidate) { return static_cast<std::uint32_t>(std::abs(depth(candidate) - mean)); });
 }
 
-// Tokens of equal or neighbouring y, largest first, counted and weighed without being sorted.
-constexpr int kBucketsPerUnit = 32;
-constexpr int kBuckets = 42 * kBucketsPerUnit;  // y of a token whose weight is not 0 is above -41
+constexpr int kBuckets = 165;  // of a quarter in y; the last holds what has no weight
 
-int bucket_of(float y) { return std::min(static_cast<int>(y * -static_cast<float>(kBucketsPerUnit)), kBuckets - 1); }
+float bucket_position(WeightScale scale, float logit) { return std::min(scale.exponent(logit) * -4.0f, kBuckets - 1.0f); }
 
-struct Histogram {
-    std::array<std::uint32_t, kBuckets> counts{};
-    std::array<std::uint64_t, kBuckets> weights{};
-    std::uint64_t total = 0;
-};
+// How many of the tokens nearest to the largest logit can be kept by top-k or, where that is off, top-p: all whose position is
+// below the result. `total`: the weight of all that min-p leaves.
+float collected_buckets(std::span<const float> logits, const SamplingParameters& p, WeightScale scale, std::uint64_t least,
+                        std::uint64_t& total) {
+    std::array<std::uint64_t, kBuckets> counts{}, sums{};
+    for_each_chunk(logits, scale, [&](std::size_t begin, std::span<const std::uint64_t> weights) {
+        for (std::size_t i = 0; i < weights.size(); ++i) {
+            const auto bucket = static_cast<std::size_t>(bucket_position(scale, logits[begin + i]));
+            const bool kept = weights[i] >= least;
+            counts[bucket] += kept;
+            sums[bucket] += kept ? weights[i] : 0;
+        }
+    });
+    total = std::accumulate(sums.begin(), sums.end(), std::uint64_t{0});
+    const auto& amounts = p.top_k > 0 ? counts : sums;
+    const std::uint64_t target = p.top_k > 0      ? static_cast<std::uint64_t>(p.top_k)
+                                 : p.top_p < 1.0f ? share_of(total, p.top_p)
+                                                  : std::numeric_limits<std::uint64_t>::max();
+    std::size_t end = 0;
+    for (std::uint64_t reached = 0; end < kBuckets && reached < target; ++end) reached += amounts[end];
+    return static_cast<float>(end);
+}
 
-// The candidates that min-p leaves, in order of ids, without those that top-k (or, where that is off, top-p) is sure to drop.
-std::vector<Candidate> collect(std::span<const float> logits, const SamplingParameters& p, const Scale& scale,
+// The candidates that min-p leaves, in order of ids, without most of those that top-k or top-p is sure to drop.
+std::vector<Candidate> collect(std::span<const float> logits, const SamplingParameters& p, WeightScale scale,
                                std::uint64_t& total) {
     const std::uint64_t least = std::max<std::uint64_t>(p.min_p > 0.0f ? share_of(kOne, p.min_p) : 0, 1);
-    Histogram histogram;
-    for_each_weight(scale, logits, [&](std::size_t i, std::uint64_t weight) {
-        if (weight < least) return;
-        const auto bucket = static_cast<std::size_t>(bucket_of(scale.exponent(logits[i])));
-        ++histogram.counts[bucket];
-        histogram.weights[bucket] += weight;
-        histogram.total += weight;
-    });
-    total = histogram.total;
-    const std::uint64_t target = p.top_k > 0      ? static_cast<std::uint64_t>(p.top_k)
-                                 : p.top_p < 1.0f ? share_of(histogram.total, p.top_p)
-                                                  : std::numeric_limits<std::uint64_t>::max();
-    std::size_t count = 0;
-    int end = 0;
-    for (std::uint64_t reached = 0; end < kBuckets && reached < target; ++end) {
-        const auto bucket = static_cast<std::size_t>(end);
-        reached += p.top_k > 0 ? histogram.counts[bucket] : histogram.weights[bucket];
-        count += histogram.counts[bucket];
-    }
+    const bool partial = p.top_k > 0 || p.top_p < 1.0f;
+    const float end = partial ? collected_buckets(logits, p, scale, least, total) : static_cast<float>(kBuckets);
     std::vector<Candidate> candidates;
-    candidates.reserve(count);
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-        const float y = scale.exponent(logits[i]);
-        if (!(y > -42.0f) || bucket_of(y) >= end) continue;
-        const std::uint64_t weight = scale.weight(logits[i]);
-        if (weight >= least) candidates.push_back({logits[i], static_cast<std::int32_t>(i), weight});
-    }
+    for_each_chunk(logits, scale, [&](std::size_t begin, std::span<const std::uint64_t> weights) {
+        for (std::size_t i = 0; i < weights.size(); ++i)
+            if (weights[i] >= least && bucket_position(scale, logits[begin + i]) < end)
+                candidates.push_back({logits[begin + i], static_cast<std::int32_t>(begin + i), weights[i]});
+    });
     return candidates;
 }
 
@@ -327,26 +267,24 @@ std::int32_t draw(const std::vector<Candidate>& candidates, const SamplingRow& r
 }
 
 // The same over all tokens, without collecting them.
-std::int32_t draw(std::span<const float> logits, const Scale& scale, const SamplingRow& row) {
-    std::vector<std::uint64_t>& chunks = scratch().chunk_weights;
-    chunks.assign((logits.size() + kChunk - 1) / kChunk, 0);
+std::int32_t draw(std::span<const float> logits, WeightScale scale, const SamplingRow& row) {
+    const auto weigh = best_kernels().weigh;
+    std::vector<std::uint64_t>& sums = scratch().chunk_weights;
+    sums.resize((logits.size() + kChunk - 1) / kChunk);
+    std::array<std::uint64_t, kChunk> weights;
+    const auto weigh_chunk = [&](std::size_t chunk) {
+        const std::size_t begin = chunk * kChunk;
+        return weigh(scale, &logits[begin], std::min(kChunk, logits.size() - begin), weights.data());
+    };
     std::uint64_t sum = 0;
-    for (std::size_t c = 0; c < chunks.size(); ++c) {
-        const auto part = logits.subspan(c * kChunk, std::min(kChunk, logits.size() - c * kChunk));
-        std::uint64_t weight = 0;
-        for_each_weight(scale, part, [&](std::size_t, std::uint64_t w) { weight += w; });
-        chunks[c] = weight;
-        sum += weight;
-    }
+    for (std::size_t chunk = 0; chunk < sums.size(); ++chunk) sum += sums[chunk] = weigh_chunk(chunk);
     std::uint64_t left = draw_below(sum, row);
-    std::size_t c = 0;
-    for (; left >= chunks[c]; ++c) left -= chunks[c];
-    for (std::size_t i = c * kChunk; i < logits.size(); ++i) {
-        const std::uint64_t weight = scale.weight(logits[i]);
-        if (left < weight) return static_cast<std::int32_t>(i);
-        left -= weight;
-    }
-    NARAE_CHECK(false, "the draw passed the sum of {} weights", logits.size());
+    std::size_t chunk = 0;
+    for (; left >= sums[chunk]; ++chunk) left -= sums[chunk];
+    weigh_chunk(chunk);
+    std::size_t i = 0;
+    for (; left >= weights[i]; ++i) left -= weights[i];
+    return static_cast<std::int32_t>(chunk * kChunk + i);
 }
 
 void check_range(bool inside, std::string_view name, double value, std::string_view range) {
@@ -390,15 +328,15 @@ Sampled sample_token(std::span<const float> logits, const SamplingRow& row) {
     const SamplingParameters& p = *row.parameters;
     NARAE_CHECK(logits.size() <= std::size_t{1} << 23, "{} logits: the sum of their weights may not fit 64 bits",
                 logits.size());
-    Extent range = extent(logits);
+    LogitExtent range = best_kernels().extent(logits.data(), logits.size());
     if (range.finite && changes_logits(row)) {
         logits = changed_logits(logits, row);
-        range = extent(logits);
+        range = best_kernels().extent(logits.data(), logits.size());
     }
     if (!range.finite || range.max == kLowest) return {.id = 0, .finite = false};
     if (p.temperature == 0.0f) return {.id = first_equal(logits, range.max)};
 
-    const Scale scale{range.max, std::min(0x1.715476p+0f / p.temperature, kLargest)};
+    const WeightScale scale{range.max, std::min(0x1.715476p+0f / p.temperature, kLargest)};
     const bool top_p = p.top_p < 1.0f, typical = p.typical_p < 1.0f;
     if (p.min_p <= 0.0f && p.top_k <= 0 && !top_p && !typical) return {.id = draw(logits, scale, row)};
 
@@ -408,7 +346,7 @@ Sampled sample_token(std::span<const float> logits, const SamplingRow& row) {
         keep_top_k(candidates, static_cast<std::size_t>(p.top_k));
         total = total_weight(candidates);
     }
-    if (top_p) keep_weight(candidates, share_of(total, p.top_p), larger_logit);
+    if (top_p) keep_weight(candidates, share_of(total, p.top_p), descending_rank);
     if (typical) keep_typical(candidates, p.typical_p, scale);
     return {.id = draw(candidates, row)};
 }

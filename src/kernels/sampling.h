@@ -7,7 +7,7 @@
 // Bit-exact: everything is single f32 operations in the order written (no fused multiply-add, no flush to zero) or integers.
 //   bias, penalties   each its own f32 operation on the logit, in the order above; entries of logit_bias in their order
 //   y_i               (logit_i - max) * min(log2(e) / temperature, largest float); <= 0
-//   w_i               2^y_i as a 40-bit fixed-point number (sampling.cpp); tokens of weight 0 cannot be chosen
+//   w_i               2^y_i as a 40-bit fixed-point number (sampling_weights.h); tokens of weight 0 cannot be chosen
 //   min-p             keeps w_i >= min_p * 2^40
 //   top-k             keeps logits not below the k-th largest that is left
 //   top-p             orders by logit, then id; keeps tokens while the weight of those before is < top_p * (all that is left)
@@ -38,8 +38,8 @@ struct SamplingParameters {
     float frequency_penalty = 0.0f;
     float presence_penalty = 0.0f;
     std::uint64_t seed = 0;
-    std::uint32_t choice = 0;                                // which of n answers to one request
-    std::vector<std::pair<std::int32_t, float>> logit_bias;  // token id, added
+    std::uint32_t choice = 0;                                     // which of n answers to one request
+    std::vector<std::pair<std::int32_t, float>> logit_bias = {};  // token id, added
 };
 
 // UsageError naming the parameter, its value and its range.
@@ -48,10 +48,10 @@ void validate(const SamplingParameters& parameters, int vocab);
 // What one row's choice needs besides its logits. Views are the caller's.
 struct SamplingRow {
     const SamplingParameters* parameters = nullptr;
-    std::int64_t position = 0;               // of the token being chosen; the random counter
-    std::span<const std::int32_t> prompt;    // for the repetition penalty
-    std::span<const std::int32_t> output;    // tokens chosen so far
-    std::span<const std::uint32_t> allowed;  // bitmask [ceil(vocab / 32)], bit set: allowed; empty: all
+    std::int64_t position = 0;                    // of the token being chosen; the random counter
+    std::span<const std::int32_t> prompt = {};    // for the repetition penalty
+    std::span<const std::int32_t> output = {};    // tokens chosen so far
+    std::span<const std::uint32_t> allowed = {};  // bitmask [ceil(vocab / 32)], bit set: allowed; empty: all
 };
 
 struct Sampled {

@@ -1,0 +1,7 @@
+#include "kernels/sampling_weights_loops.h"
+
+namespace narae::kernels {
+
+const WeightKernels kWeightKernelsAvx512{find_extent, weigh_all};
+
+}  // namespace narae::kernels
