@@ -16,12 +16,12 @@ public:
     // Empty strings are ignored.
     explicit StopStrings(std::vector<std::string> strings);
 
-    // Adds text and returns what is certain to come before any stop string. After a stop it returns nothing.
+    // Adds text and returns what no stop string can reach any more. After a stop it returns nothing.
     std::string push(std::string_view text);
     // What was held back, when generation ended without a stop string.
     std::string finish();
 
-    // The stop string that was found: the one that begins first and, of those that begin together, the first given.
+    // The stop string that was found: the one that is complete first and, of those that end together, the longest.
     // The text is cut before it.
     const std::optional<std::string>& found() const { return found_; }
 
