@@ -89,8 +89,8 @@ TEST_P(Golden, greedy_tokens_equal_transformers) {
     EXPECT_EQ(ids, expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Golden, testing::ValuesIn(cases()), [](const auto& info) {
-    std::string name = info.param.folder + "_" + info.param.device + "_" + info.param.instruction_set;
+INSTANTIATE_TEST_SUITE_P(Models, Golden, testing::ValuesIn(cases()), [](const auto& item) {
+    std::string name = item.param.folder + "_" + item.param.device + "_" + item.param.instruction_set;
     std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
     return name;
 });
