@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <utility>
+
 namespace narae {
 namespace {
 
@@ -14,7 +16,7 @@ Path partial_name(const Path& target) {
 
 Path folder_of(const Path& path) { return path.has_parent_path() ? path.parent_path() : Path("."); }
 
-Path without_trailing_slash(const Path& path) { return path.has_filename() ? path : path.parent_path(); }
+Path without_trailing_slash(Path path) { return path.has_filename() ? std::move(path) : path.parent_path(); }
 
 // Where the bytes go: through symbolic links, so that a link (such as /dev/stdout) is not replaced by a file.
 Path resolved(const Path& target) {
@@ -74,7 +76,7 @@ void AtomicFile::commit() {
     if (!stream) file_system().sync(folder_of(target_));
 }
 
-AtomicFolder::AtomicFolder(Path target) : target_(without_trailing_slash(target)), partial_(partial_name(target_)) {
+AtomicFolder::AtomicFolder(Path target) : target_(without_trailing_slash(std::move(target))), partial_(partial_name(target_)) {
     std::error_code ignored;
     if (std::filesystem::exists(std::filesystem::symlink_status(target_, ignored)))
         throw_error<UsageError>("{}: exists already; give a new name or remove it first", target_.string());

@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstdlib>
 #include <system_error>
+#include <utility>
 
 namespace narae {
 namespace {
@@ -208,7 +210,7 @@ Path cache_folder() {
         const char* value = std::getenv(name);
         return value ? Path(value) : Path();
     };
-    if (const Path given = variable("NARAE_CACHE"); !given.empty()) return given;
+    if (Path given = variable("NARAE_CACHE"); !given.empty()) return given;
     if (const Path given = variable("XDG_CACHE_HOME"); !given.empty()) return given / "narae";
     if (const Path home = variable("HOME"); !home.empty()) return home / ".cache" / "narae";
     throw UsageError("no cache folder: none of NARAE_CACHE, XDG_CACHE_HOME and HOME is set; set NARAE_CACHE to a folder");

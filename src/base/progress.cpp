@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <utility>
 
 namespace narae {
@@ -27,7 +28,7 @@ std::string format_amount(double amount, const std::string& unit) {
 }
 
 std::string format_seconds(double seconds) {
-    const auto whole = static_cast<std::uint64_t>(std::min(seconds, 359'999.0) + 0.5);
+    const auto whole = static_cast<std::uint64_t>(std::lround(std::min(seconds, 359'999.0)));
     if (whole >= 3600) return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
     return fmt::format("{}:{:02}", whole / 60, whole % 60);
 }

@@ -10,10 +10,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
+#include <charconv>
+#include <chrono>
 #include <exception>
+#include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace narae {
@@ -166,9 +169,14 @@ int usable_processors() {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0) usable = std::max(1, CPU_COUNT(&set));
     for (const std::string& folder : cgroup_folders()) {
-        long long quota = 0, period = 0;  // "200000 100000", or "max 100000" without a limit
-        if (std::sscanf(read_kernel_file(folder + "/cpu.max").c_str(), "%lld %lld", &quota, &period) != 2) continue;
-        if (quota > 0 && period > 0) usable = static_cast<int>(std::clamp<long long>((quota + period - 1) / period, 1, usable));
+        // "200000 100000" microseconds of each period, or "max 100000" without a limit.
+        const std::string limit = read_kernel_file(folder + "/cpu.max");
+        std::int64_t quota = 0, period = 0;
+        const char* const end = limit.data() + limit.size();
+        const auto first = std::from_chars(limit.data(), end, quota);
+        if (first.ec != std::errc() || first.ptr == end) continue;
+        if (std::from_chars(first.ptr + 1, end, period).ec != std::errc() || quota <= 0 || period <= 0) continue;
+        usable = static_cast<int>(std::clamp<std::int64_t>((quota - 1) / period + 1, 1, usable));
     }
     return usable;
 }
