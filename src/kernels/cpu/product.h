@@ -1,0 +1,243 @@
+// Strips of panels times all rows of activations, and what becomes of the sums.
+//
+// One row: panels are read as they lie in memory, once, in order. Several rows: a piece of the strip (a slab of its inputs) is
+// expanded into the first-level cache, then all tiles of tokens pass over it; sums wait in scratch between slabs. With so many
+// rows that their activations leave the second-level cache, the rows are taken in chunks.
+#pragma once
+
+#include "kernels/cpu/expand.h"
+#include "kernels/cpu/math.h"
+#include "kernels/cpu/tile_product.h"
+#include "kernels/cpu/tiles.h"
+
+namespace narae::kernels::cpu {
+
+template <class Isa>
+struct Product {
+    using F = typename Isa::F;
+
+    static constexpr std::int64_t kSlabBlocks = 20, kSlabInputs = 128;
+    static constexpr std::int64_t kChunkBytes = std::int64_t{1} << 20;
+    // Of one panel: a slab of q6k is a multiple of its block (24 x 32 inputs as codes, 256 as f32).
+    static constexpr std::int64_t kCodesPanel = 24 * (kCodeBytes + 128), kFloatPanel = 256 * 64,
+                                  kSpare = 8 * (kCodeBytes + 256);
+    static constexpr std::int64_t kPanelScratch = kCodesPanel > kFloatPanel ? kCodesPanel : kFloatPanel;
+
+    static std::int64_t scratch_bytes(int rows) {
+        return 2 * kPanelScratch + kSpare + static_cast<std::int64_t>(rows) * 2 * kVectorBytes;
+    }
+
+    static void run(const ProductTask& task, std::int64_t begin, std::int64_t end, std::byte* scratch) {
+        const Scratch s{scratch, scratch + 2 * kPanelScratch, reinterpret_cast<float*>(scratch + 2 * kPanelScratch + kSpare)};
+        const std::int64_t row_bytes = task.in * (task.forms[kFloatForm] ? 4 : 2);
+        const int chunks = static_cast<int>(ceil_div(task.rows * row_bytes, kChunkBytes));
+        for (int chunk = 0; chunk < chunks; ++chunk)
+            for (std::int64_t i = begin; i < end; ++i) {
+                const Strip& strip = task.strips[i];
+                const Tiles tiles = Tiles::of(task.rows, strip.integer ? Isa::kIntTokens : Isa::kFloatTokens);
+                const Range range{tiles, tiles.count * chunk / chunks, tiles.count * (chunk + 1) / chunks};
+                if (range.begin < range.end) one_strip(task, strip, range, s);
+            }
+    }
+
+private:
+    struct Scratch {
+        std::byte *panels, *spare;
+        float* sums;
+    };
+    struct Range {
+        Tiles tiles;
+        int begin, end;
+        NARAE_INLINE int row(int tile) const { return tiles.start(tile); }
+        NARAE_INLINE int first_row() const { return row(begin); }
+        NARAE_INLINE int rows() const { return row(end) - row(begin); }
+    };
+    using CodesTile = void (*)(std::int64_t, const std::byte* const*, const std::byte*, float*, bool);
+    using FloatTile = void (*)(std::int64_t, const float* const*, const float*, float*, bool);
+
+    static void one_strip(const ProductTask& task, const Strip& strip, const Range& range, const Scratch& s) {
+        const int most = strip.integer ? Isa::kIntPanels : Isa::kFloatPanels;
+        const int together = strip.count < most ? strip.count : most;
+        const int rows = range.rows();
+        const bool alone = task.rows == 1 && one_row(task, strip, s);
+        if (!alone) {
+            if (strip.integer)
+                codes(task, strip, range, together, s);
+            else
+                values(task, strip, range, together, s);
+        }
+        const int panels = alone ? 1 : together;
+        finish(task.output, strip, range.first_row(), rows, s.sums, panels * 16, panels == 2 ? 16 : rows * 16);
+    }
+
+    static bool one_row(const ProductTask& task, const Strip& strip, const Scratch& s) {
+        using Tile = TileProduct<Isa>;
+        if (strip.integer) {
+            const std::int64_t blocks = task.in / kBlock;
+            const std::byte* x = task.forms[kIntForm];
+            for (int p = 0; p < strip.count; ++p) {
+                float* sums = s.sums + p * 16;
+                switch (strip.kind) {
+                    case Kind::q4:
+                        Tile::template one_q4<false>(blocks, strip.panels[p], x, sums);
+                        break;
+                    case Kind::q4_min:
+                        Tile::template one_q4<true>(blocks, strip.panels[p], x, sums);
+                        break;
+                    case Kind::q8:
+                        Tile::one_q8(blocks, strip.panels[p], x, sums);
+                        break;
+                    default:
+                        return false;
+                }
+            }
+            return true;
+        }
+        switch (strip.kind) {
+            case Kind::f32:
+                one_dense<Kind::f32>(task, strip, s);
+                return true;
+            case Kind::f16:
+                one_dense<Kind::f16>(task, strip, s);
+                return true;
+            case Kind::bf16:
+                one_dense<Kind::bf16>(task, strip, s);
+                return true;
+            default:
+                return false;
+        }
+    }
+    template <Kind kind>
+    static void one_dense(const ProductTask& task, const Strip& strip, const Scratch& s) {
+        const float* x = reinterpret_cast<const float*>(task.forms[kFloatForm]);
+        if (strip.count == 2)
+            TileProduct<Isa>::template one_dense<kind, 2>(task.in, strip.panels, x, s.sums);
+        else
+            TileProduct<Isa>::template one_dense<kind, 1>(task.in, strip.panels, x, s.sums);
+    }
+
+    static void codes(const ProductTask& task, const Strip& strip, const Range& range, int together, const Scratch& s) {
+        const std::int64_t blocks = task.in / kBlock, unit = strip.kind == Kind::q6k ? 8 : 1;
+        const std::int64_t slabs = ceil_div(blocks, kSlabBlocks), slab = ceil_div(ceil_div(blocks, slabs), unit) * unit;
+        const int form = scales_of(strip.kind) == 2 ? kHalfForm : kIntForm;
+        const std::int64_t token_bytes = form == kIntForm ? kBlock + 12 : kBlock + 20;
+        const std::int64_t stride = expanded_bytes(strip.kind);
+        for (std::int64_t from = 0; from < blocks; from += slab) {
+            const std::int64_t to = smaller(blocks, from + slab);
+            const std::byte* panels[2];
+            for (int p = 0; p < strip.count; ++p) {
+                if (is_wide(strip.kind)) {
+                    panels[p] = strip.panels[p] + from * stride;
+                } else {
+                    Expand<Isa>::codes(strip.kind, strip.panels[p], from, to, s.panels + p * kPanelScratch);
+                    panels[p] = s.panels + p * kPanelScratch;
+                }
+            }
+            for (int tile = range.begin; tile < range.end; ++tile) {
+                const int size = range.tiles.size(tile), row = range.row(tile);
+                const std::byte* x = task.forms[form] + form_bytes(form, task.in, row) + from * size * token_bytes;
+                const CodesTile product = codes_tile(strip.kind, together, size);
+                for (int p = 0; p < strip.count; p += together)
+                    product(to - from, panels + p, x, s.sums + (p * range.rows() + (row - range.first_row()) * together) * 16,
+                            from == 0);
+            }
+        }
+    }
+
+    static void values(const ProductTask& task, const Strip& strip, const Range& range, int together, const Scratch& s) {
+        const std::int64_t slab = strip.kind == Kind::q6k ? 256 : kSlabInputs;
+        for (std::int64_t from = 0; from < task.in; from += slab) {
+            const std::int64_t to = smaller(task.in, from + slab);
+            const float* panels[2];
+            for (int p = 0; p < strip.count; ++p) {
+                if (strip.kind == Kind::f32) {
+                    panels[p] = reinterpret_cast<const float*>(strip.panels[p]) + from * 16;
+                } else {
+                    float* values = reinterpret_cast<float*>(s.panels + p * kPanelScratch);
+                    Expand<Isa>::values(strip.kind, strip.panels[p], from, to, s.spare, values);
+                    panels[p] = values;
+                }
+            }
+            for (int tile = range.begin; tile < range.end; ++tile) {
+                const int size = range.tiles.size(tile), row = range.row(tile);
+                const float* x = reinterpret_cast<const float*>(task.forms[kFloatForm]) + row * task.in + from * size;
+                const FloatTile product = float_tile(together, size);
+                for (int p = 0; p < strip.count; p += together)
+                    product(to - from, panels + p, x, s.sums + (p * range.rows() + (row - range.first_row()) * together) * 16,
+                            from == 0);
+            }
+        }
+    }
+
+    // The instance for P panels and `size` tokens, found by trying T = most, most - 1, ...
+    template <int P, int T, int S, bool M>
+    static CodesTile codes_of_size(int size) {
+        if (size == T) return TileProduct<Isa>::template codes<P, T, S, M>;
+        if constexpr (T > 1) return codes_of_size<P, T - 1, S, M>(size);
+        return nullptr;
+    }
+    template <int P>
+    static CodesTile codes_of_kind(Kind kind, int size) {
+        constexpr int T = Isa::kIntTokens;
+        if (scales_of(kind) == 2)
+            return has_minimum(kind) ? codes_of_size<P, T, 2, true>(size) : codes_of_size<P, T, 2, false>(size);
+        return has_minimum(kind) ? codes_of_size<P, T, 1, true>(size) : codes_of_size<P, T, 1, false>(size);
+    }
+    static CodesTile codes_tile(Kind kind, int together, int size) {
+        if constexpr (Isa::kIntPanels == 2)
+            if (together == 2) return codes_of_kind<2>(kind, size);
+        return codes_of_kind<1>(kind, size);
+    }
+    template <int P, int T>
+    static FloatTile float_of_size(int size) {
+        if (size == T) return TileProduct<Isa>::template values<P, T>;
+        if constexpr (T > 1) return float_of_size<P, T - 1>(size);
+        return nullptr;
+    }
+    static FloatTile float_tile(int together, int size) {
+        if constexpr (Isa::kFloatPanels == 2)
+            if (together == 2) return float_of_size<2, Isa::kFloatTokens>(size);
+        return float_of_size<1, Isa::kFloatTokens>(size);
+    }
+
+    static void finish(const OutputTask& output, const Strip& strip, int first_row, int rows, const float* sums, int row_step,
+                       int panel_step) {
+        const int panels = output.ending == Ending::gated ? 1 : strip.count;
+        for (int p = 0; p < panels; ++p) {
+            const int part = strip.gated ? p : strip.part;
+            const int count = strip.gated ? strip.rows : smaller(16, strip.rows - 16 * p);
+            const std::int64_t column = strip.gated ? strip.row : strip.row + 16 * p;
+            const F add = output.bias[part] ? Isa::load(output.bias[part] + column, count) : Isa::zero();
+            const F up_add = strip.gated && output.bias[1] ? Isa::load(output.bias[1] + column, count) : Isa::zero();
+            float* out = output.out[part] + first_row * output.stride[part] + column;
+            for (int r = 0; r < rows; ++r) {
+                const float* at = sums + r * row_step + p * panel_step;
+                F value = Isa::add(Isa::load(at), add);
+                switch (output.ending) {
+                    case Ending::store:
+                        break;
+                    case Ending::add:
+                        value = Isa::fma(Isa::set(output.scale), value, Isa::load(out, count));
+                        break;
+                    case Ending::gated:
+                        value = Isa::mul(Math<Isa>::curve(output.curve, value), Isa::add(Isa::load(at + panel_step), up_add));
+                        break;
+                    case Ending::curve:
+                        value = Math<Isa>::curve(output.curve, value);
+                        break;
+                    case Ending::logits:
+                        value = Isa::mul(value, Isa::set(output.scale));
+                        if (output.soft_cap > 0.0f) {
+                            const F cap = Isa::set(output.soft_cap);
+                            value = Isa::mul(cap, Math<Isa>::tanh(Isa::div(value, cap)));
+                        }
+                        break;
+                }
+                Isa::store(out, value, count);
+                out += output.stride[part];
+            }
+        }
+    }
+};
+
+}  // namespace narae::kernels::cpu

@@ -1,0 +1,203 @@
+// The inner loops: P panels x T tokens, all sums in registers. Every sum of an output is one f32 accumulator that takes the
+// blocks (integers) or inputs (f32) in ascending order, whatever P and T, so that a token's result does not depend on its
+// company. `sums` is f32 [T][P][16], continued from an earlier piece of the inputs unless `first`.
+#pragma once
+
+#include "kernels/cpu/layout.h"
+
+namespace narae::kernels::cpu {
+
+template <class Isa>
+struct TileProduct {
+    using F = typename Isa::F;
+    using I = typename Isa::I;
+
+    // Wide blocks; S scales a block, M: minimums.
+    template <int P, int T, int S, bool M>
+    static void codes(std::int64_t blocks, const std::byte* const* panels, const std::byte* x, float* sums, bool first) {
+        constexpr int kStep = kCodeBytes + 64 * S * (M ? 2 : 1), kRun = kCodeVectors / S;
+        F acc[P][T];
+        load_sums<P, T>(acc, sums, first);
+        const std::byte* w[P];
+        for (int p = 0; p < P; ++p) w[p] = panels[p];
+        for (std::int64_t b = 0; b < blocks; ++b) {
+            const std::byte* numbers = x + T * kBlock;
+            NARAE_UNROLL
+            for (int s = 0; s < S; ++s) {
+                I dot[P][T];
+                NARAE_UNROLL
+                for (int t = 0; t < T; ++t) {
+                    const I start = Isa::dot_start(numbers + 4 * (T + s * T + t));
+                    NARAE_UNROLL
+                    for (int p = 0; p < P; ++p) dot[p][t] = start;
+                }
+                NARAE_UNROLL
+                for (int v = s * kRun; v < (s + 1) * kRun; ++v) {
+                    I codes[P];
+                    NARAE_UNROLL
+                    for (int p = 0; p < P; ++p) codes[p] = Isa::load_int(w[p] + v * 64);
+                    NARAE_UNROLL
+                    for (int t = 0; t < T; ++t) {
+                        const I a = Isa::broadcast_int(x + t * kBlock + v * 4);
+                        NARAE_UNROLL
+                        for (int p = 0; p < P; ++p) dot[p][t] = Isa::dot(dot[p][t], codes[p], a);
+                    }
+                }
+                F scale[P];
+                NARAE_UNROLL
+                for (int p = 0; p < P; ++p) scale[p] = Isa::load(floats(w[p] + kCodeBytes + 64 * s));
+                NARAE_UNROLL
+                for (int t = 0; t < T; ++t) {
+                    const F activation_scale = Isa::broadcast(floats(numbers + 4 * t));
+                    NARAE_UNROLL
+                    for (int p = 0; p < P; ++p)
+                        acc[p][t] = Isa::fma(Isa::to_float(dot[p][t]), Isa::mul(scale[p], activation_scale), acc[p][t]);
+                }
+                if constexpr (M) {
+                    NARAE_UNROLL
+                    for (int p = 0; p < P; ++p) scale[p] = Isa::load(floats(w[p] + kCodeBytes + 64 * (S + s)));
+                    NARAE_UNROLL
+                    for (int t = 0; t < T; ++t) {
+                        const F sum = Isa::broadcast(floats(numbers + 4 * (T + S * T + s * T + t)));
+                        NARAE_UNROLL
+                        for (int p = 0; p < P; ++p) acc[p][t] = Isa::fma(scale[p], sum, acc[p][t]);
+                    }
+                }
+            }
+            for (int p = 0; p < P; ++p) w[p] += kStep;
+            x += T * (kBlock + 4 + 8 * S);
+        }
+        store_sums<P, T>(acc, sums);
+    }
+
+    // f32 panels [inputs][16], tokens f32 [inputs][T].
+    template <int P, int T>
+    static void values(std::int64_t inputs, const float* const* panels, const float* x, float* sums, bool first) {
+        F acc[P][T];
+        load_sums<P, T>(acc, sums, first);
+        const float* w[P];
+        for (int p = 0; p < P; ++p) w[p] = panels[p];
+        for (std::int64_t k = 0; k < inputs; ++k) {
+            F value[P];
+            NARAE_UNROLL
+            for (int p = 0; p < P; ++p) value[p] = Isa::load(w[p] + k * 16);
+            NARAE_UNROLL
+            for (int t = 0; t < T; ++t) {
+                const F a = Isa::broadcast(x + t);
+                NARAE_UNROLL
+                for (int p = 0; p < P; ++p) acc[p][t] = Isa::fma(value[p], a, acc[p][t]);
+            }
+            x += T;
+        }
+        store_sums<P, T>(acc, sums);
+    }
+
+    // One token against panels as they lie in memory: q4, q4_min, q8.
+    template <bool M>
+    static void one_q4(std::int64_t blocks, const std::byte* w, const std::byte* x, float* sums) {
+        constexpr int kStep = M ? 320 : 288, kAhead = 1024;
+        F acc = Isa::zero();
+        for (std::int64_t b = 0; b < blocks; ++b) {
+            const std::byte* numbers = x + kBlock;
+            I low = M ? Isa::zero_int() : Isa::template shift_right_signed<4>(Isa::broadcast_int(numbers + 4));
+            I high = Isa::zero_int();
+            NARAE_UNROLL
+            for (int v = 0; v < 4; ++v) {
+                Isa::prefetch(w + kAhead + v * 64);
+                Isa::dot_nibbles(low, high, Isa::load_int(w + v * 64), Isa::broadcast_int(x + v * 4),
+                                 Isa::broadcast_int(x + 16 + v * 4));
+            }
+            const F scale = Isa::mul(Isa::load_f16(w + 256), Isa::broadcast(floats(numbers)));
+            acc = Isa::fma(Isa::to_float(Isa::join_nibbles(low, high)), scale, acc);
+            if constexpr (M) acc = Isa::fma(Isa::load_f16(w + 288), Isa::broadcast(floats(numbers + 8)), acc);
+            w += kStep;
+            x += kBlock + 12;
+        }
+        Isa::store(sums, acc);
+    }
+    static void one_q8(std::int64_t blocks, const std::byte* w, const std::byte* x, float* sums) {
+        constexpr int kAhead = 1088;
+        F acc = Isa::zero();
+        for (std::int64_t b = 0; b < blocks; ++b) {
+            const std::byte* numbers = x + kBlock;
+            I dot = Isa::dot_start(numbers + 4), second = Isa::zero_int();
+            NARAE_UNROLL
+            for (int v = 0; v < kCodeVectors; v += 2) {
+                Isa::prefetch(w + kAhead + v * 64);
+                Isa::prefetch(w + kAhead + v * 64 + 64);
+                dot = Isa::dot(dot, Isa::load_int(w + v * 64), Isa::broadcast_int(x + v * 4));
+                second = Isa::dot(second, Isa::load_int(w + v * 64 + 64), Isa::broadcast_int(x + v * 4 + 4));
+            }
+            const F scale = Isa::mul(Isa::load_f16(w + kCodeBytes), Isa::broadcast(floats(numbers)));
+            acc = Isa::fma(Isa::to_float(Isa::add_int(dot, second)), scale, acc);
+            w += 544;
+            x += kBlock + 12;
+        }
+        Isa::store(sums, acc);
+    }
+
+    // One token against P dense panels as they lie in memory, several at once to hide the latency of the sums.
+    template <Kind kind, int P>
+    static void one_dense(std::int64_t inputs, const std::byte* const* panels, const float* x, float* sums) {
+        F acc[P];
+        const std::byte* w[P];
+        NARAE_UNROLL
+        for (int p = 0; p < P; ++p) {
+            acc[p] = Isa::zero();
+            w[p] = panels[p];
+        }
+        std::int64_t k = 0;
+        for (; k + 2 <= inputs; k += 2) {
+            const F first = Isa::broadcast(x + k), second = Isa::broadcast(x + k + 1);
+            NARAE_UNROLL
+            for (int p = 0; p < P; ++p) {
+                F a, b;
+                load_two<kind>(w[p], k, a, b);
+                acc[p] = Isa::fma(a, first, acc[p]);
+                acc[p] = Isa::fma(b, second, acc[p]);
+            }
+        }
+        for (; k < inputs; ++k)
+            for (int p = 0; p < P; ++p) acc[p] = Isa::fma(load_one<kind>(w[p], k), Isa::broadcast(x + k), acc[p]);
+        NARAE_UNROLL
+        for (int p = 0; p < P; ++p) Isa::store(sums + 16 * p, acc[p]);
+    }
+
+private:
+    template <Kind kind>
+    static NARAE_INLINE F load_one(const std::byte* w, std::int64_t k) {
+        if constexpr (kind == Kind::f32) return Isa::load(floats(w) + k * 16);
+        if constexpr (kind == Kind::f16) return Isa::load_f16(w + k * 32);
+        return Isa::as_float(Isa::template shift_left<16>(Isa::load_int(w + k * 32)));
+    }
+    template <Kind kind>
+    static NARAE_INLINE void load_two(const std::byte* w, std::int64_t k, F& a, F& b) {
+        if constexpr (kind == Kind::bf16) {
+            const I pair = Isa::load_int(w + k * 32);
+            a = Isa::as_float(Isa::template shift_left<16>(pair));
+            b = Isa::as_float(Isa::template shift_left<16>(Isa::template shift_right<16>(pair)));
+        } else {
+            a = load_one<kind>(w, k);
+            b = load_one<kind>(w, k + 1);
+        }
+    }
+    template <int P, int T>
+    static NARAE_INLINE void load_sums(F (&acc)[P][T], const float* sums, bool first) {
+        NARAE_UNROLL
+        for (int t = 0; t < T; ++t) {
+            NARAE_UNROLL
+            for (int p = 0; p < P; ++p) acc[p][t] = first ? Isa::zero() : Isa::load(sums + (t * P + p) * 16);
+        }
+    }
+    template <int P, int T>
+    static NARAE_INLINE void store_sums(const F (&acc)[P][T], float* sums) {
+        NARAE_UNROLL
+        for (int t = 0; t < T; ++t) {
+            NARAE_UNROLL
+            for (int p = 0; p < P; ++p) Isa::store(sums + (t * P + p) * 16, acc[p][t]);
+        }
+    }
+    static NARAE_INLINE const float* floats(const std::byte* p) { return reinterpret_cast<const float*>(p); }
+};
+
+}  // namespace narae::kernels::cpu
