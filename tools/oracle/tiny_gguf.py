@@ -23,32 +23,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import goldens
 import tiny_tokenizer
+from gguf_llama import hf_name, permute, unpermute
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPT = "tiny_gguf.py"
-PLAIN = {Type.F32, Type.F16, Type.BF16}
 # Of each K-quant: where its half-precision scales lie, and the mean code that the minimum has to take back.
 K_QUANTS = {Type.Q2_K: (80, 82, 1.5), Type.Q3_K: (108, None, 0), Type.Q4_K: (0, 2, 7.5), Type.Q5_K: (0, 2, 15.5), Type.Q6_K: (208, None, 0)}
-HF_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head", "attn_norm": "input_layernorm",
-            "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
-            "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
-
-
-def hf_name(name):
-    stem, kind = name.rsplit(".", 1)
-    if stem.startswith("blk."):
-        _, layer, part = stem.split(".")
-        return f"model.layers.{layer}.{HF_NAMES[part]}.{kind}"
-    return f"{HF_NAMES[stem]}.{kind}"
-
-
-def permute(rows, heads):
-    """From the half-split rows of Hugging Face to adjacent pairs."""
-    return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
-
-
-def unpermute(rows, heads):
-    return rows.reshape(heads, rows.shape[0] // heads // 2, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
 
 
 def half_bytes(value):
