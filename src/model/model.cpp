@@ -209,6 +209,7 @@ private:
 void check_biases(const WeightMap& map, const ModelConfig& config, const Path& path) {
     for (int layer = 0; layer < config.layers; ++layer) {
         for (const auto& group : {std::vector{Slot::q_bias, Slot::k_bias, Slot::v_bias}, std::vector{Slot::gate_bias, Slot::up_bias}}) {
+            if (!config.gated && group.front() == Slot::gate_bias) continue;
             const auto stored = std::count_if(group.begin(), group.end(), [&](Slot slot) { return map.count({layer, slot}) > 0; });
             if (stored != 0 && stored != static_cast<std::ptrdiff_t>(group.size()))
                 throw_error<BadFileError>("{}: layer {} has {} of {} biases of {}, need all or none", path.string(), layer, stored, group.size(),

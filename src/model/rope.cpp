@@ -68,7 +68,7 @@ RotaryFrequencies yarn(const RopeConfig& rope, int dim, std::int64_t original) {
     return result;
 }
 
-RotaryFrequencies longrope(const RopeConfig& rope, int dim, std::int64_t max_positions, std::int64_t original, std::int64_t context) {
+RotaryFrequencies longrope(const RopeConfig& rope, int dim, std::int64_t original, std::int64_t context) {
     const std::vector<double>& stretch = context > original ? rope.long_factor : rope.short_factor;
     RotaryFrequencies result;
     result.inverse.resize(static_cast<std::size_t>(dim / 2));
@@ -80,8 +80,8 @@ RotaryFrequencies longrope(const RopeConfig& rope, int dim, std::int64_t max_pos
     if (rope.attention_factor) {
         result.scaling = static_cast<float>(*rope.attention_factor);
     } else {
-        const double s = static_cast<double>(max_positions) / static_cast<double>(original);
-        result.scaling = s <= 1.0 ? 1.0f : static_cast<float>(std::sqrt(1.0 + std::log(s) / std::log(static_cast<double>(original))));
+        result.scaling =
+            rope.factor <= 1.0 ? 1.0f : static_cast<float>(std::sqrt(1.0 + std::log(rope.factor) / std::log(static_cast<double>(original))));
     }
     return result;
 }
@@ -96,7 +96,7 @@ RotaryFrequencies rotary_frequencies(const RopeConfig& rope, int dim, std::int64
         if (rope.short_factor.size() != need || rope.long_factor.size() != need)
             throw_error<BadFileError>("longrope: found {} short and {} long factors, need {} of each", rope.short_factor.size(),
                                       rope.long_factor.size(), need);
-        return longrope(rope, dim, max_positions, original, context);
+        return longrope(rope, dim, original, context);
     }
     if (rope.type == "dynamic") {
         const double length = static_cast<double>(std::max(context, max_positions));

@@ -51,7 +51,7 @@ RopeConfig read_rope(const Json& config, std::string_view what, double default_t
         throw_error<BadFileError>("{}: original_max_position_embeddings is {}, need a positive integer", what, rope.original_max_positions);
 
     const auto factor = get_double(*scaling, "factor", what);
-    const bool from_lengths = rope.type == "yarn" && max_positions && rope.original_max_positions > 0;
+    const bool from_lengths = (rope.type == "yarn" || rope.type == "longrope") && max_positions && rope.original_max_positions > 0;
     if (!factor && (rope.type == "linear" || rope.type == "dynamic" || rope.type == "llama3" || (rope.type == "yarn" && !from_lengths)))
         throw_error<BadFileError>("{}: rope scaling {} has no factor, need a positive number", what, rope.type);
     rope.factor = factor.value_or(from_lengths ? static_cast<double>(*max_positions) / static_cast<double>(rope.original_max_positions) : 1.0);
@@ -82,7 +82,7 @@ void write_rope(const RopeConfig& rope, std::int64_t max_positions, Json& config
     }
     Json scaling = {{"rope_type", rope.type}};
     const std::int64_t original = rope.original_max_positions > 0 ? rope.original_max_positions : max_positions;
-    if (rope.type != "longrope") scaling["factor"] = rope.factor;
+    scaling["factor"] = rope.factor;
     if (rope.type == "llama3") {
         scaling["low_freq_factor"] = rope.low_freq_factor;
         scaling["high_freq_factor"] = rope.high_freq_factor;

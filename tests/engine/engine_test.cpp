@@ -13,14 +13,14 @@
 namespace narae::test {
 namespace {
 
-struct Setup {
+struct Choice {
     std::string device = "cpu";
     int threads = 1, max_rows = 64, max_sequences = 4, context = 128;
     std::int64_t kv_bytes = 0;
     kernels::Activations activations = kernels::Activations::automatic;
 };
 
-Model load(const Setup& s) {
+Model load(const Choice& s) {
     LoadOptions options;
     options.backend = {s.device, s.threads, ""};
     options.activations = s.activations;
@@ -72,13 +72,13 @@ Answers run(Model& model, const std::vector<Request>& all, bool together) {
 }
 
 TEST(Engine, tokens_do_not_depend_on_company_chunking_or_threads) {
-    Setup alone;
+    Choice alone;
     Model base = load(alone);
     const auto all = requests(12, 7, base.config().vocab);
     const Answers expected = run(base, all, false);
     for (int max_rows : {1, 3, 17, 64}) {
         for (int threads : {1, 2, 3}) {
-            Setup setup;
+            Choice setup;
             setup.max_rows = max_rows;
             setup.threads = threads;
             setup.max_sequences = max_rows == 1 ? 1 : 4;
@@ -89,11 +89,11 @@ TEST(Engine, tokens_do_not_depend_on_company_chunking_or_threads) {
 }
 
 TEST(Engine, preempted_sequences_give_the_same_tokens) {
-    Setup plain;
+    Choice plain;
     Model base = load(plain);
     const auto all = requests(10, 11, base.config().vocab);
     const Answers expected = run(base, all, false);
-    Setup tight;
+    Choice tight;
     tight.max_sequences = 4;
     tight.kv_bytes = 3 * base.shape.groups.front().block_bytes();
     Model model = load(tight);
@@ -101,7 +101,7 @@ TEST(Engine, preempted_sequences_give_the_same_tokens) {
 }
 
 TEST(Engine, random_submit_and_cancel_leaks_nothing) {
-    Setup setup;
+    Choice setup;
     setup.kv_bytes = 4 * 2 * 64 * 2 * 2 * 16 * 2;
     Model model = load(setup);
     Engine engine(model);
@@ -138,7 +138,7 @@ TEST(Engine, random_submit_and_cancel_leaks_nothing) {
 }
 
 TEST(Engine, end_ids_and_lengths) {
-    Setup setup;
+    Choice setup;
     Model model = load(setup);
     Engine engine(model);
     Request request;
@@ -170,7 +170,7 @@ TEST(Engine, end_ids_and_lengths) {
 }
 
 TEST(Engine, requests_that_cannot_be_served_are_refused) {
-    Setup setup;
+    Choice setup;
     Model model = load(setup);
     Engine engine(model);
     Request request;

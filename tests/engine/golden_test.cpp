@@ -16,6 +16,7 @@ namespace {
 struct Case {
     std::string folder, device, instruction_set;
 };
+void PrintTo(const Case& item, std::ostream* out) { *out << item.folder << " on " << item.device << " " << item.instruction_set; }
 
 std::vector<Case> cases() {
     std::vector<Case> all;
@@ -73,6 +74,8 @@ TEST_P(Golden, logits_equal_transformers) {
 }
 
 TEST_P(Golden, greedy_tokens_equal_transformers) {
+    // Dynamic scaling in transformers changes the frequencies while it generates; narae fixes them, so there is nothing to compare.
+    if (golden["greedy_ids"].is_null()) return;
     const auto expected = golden["greedy_ids"].get<std::vector<std::int32_t>>();
     Model model = load(static_cast<int>(prompt.size() + expected.size()));
     Engine engine(model);

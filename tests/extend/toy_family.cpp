@@ -1,4 +1,5 @@
 // What it costs to add an architecture: this file. RMS norm, learned positions, plain ReLU MLP, no biases, untied head.
+#include "base/error.h"
 #include "model/family.h"
 
 namespace narae {
