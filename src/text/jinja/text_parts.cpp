@@ -1,0 +1,182 @@
+#include "text/jinja/text_parts.h"
+
+#include "text/jinja/unicode.h"
+
+#include <algorithm>
+
+namespace narae::jinja {
+
+void append_part(TaggedText& into, const TaggedText& from, std::size_t begin, std::size_t end) {
+    end = std::min(end, from.text.size());
+    if (begin >= end) return;
+    const std::string_view text = from.text;
+    auto run = std::upper_bound(from.runs.begin(), from.runs.end(), begin,
+                                [](std::size_t at, const TextRun& r) { return at < r.end; });
+    for (; begin < end; ++run) {
+        const std::size_t until = std::min(end, run->end);
+        into.append(text.substr(begin, until - begin), run->trusted);
+        begin = until;
+    }
+}
+
+void TextBuilder::prepare(std::size_t bytes) {
+    const std::size_t size = text_.text.size() + bytes;
+    runtime_.check_string_bytes(size);
+    runtime_.charge_bytes(bytes);
+    if (size > text_.text.capacity()) text_.text.reserve(std::min(std::max(2 * text_.text.capacity(), size), kMaxStringBytes));
+    const std::size_t used = text_.text.capacity() + text_.runs.capacity() * sizeof(TextRun);
+    if (used <= charged_) return;
+    runtime_.take(used - charged_);
+    charged_ = used;
+}
+
+void TextBuilder::append(std::string_view text, bool trusted) {
+    prepare(text.size());
+    text_.append(text, trusted);
+}
+
+void TextBuilder::append(const TaggedText& text, std::size_t begin, std::size_t end) {
+    end = std::min(end, text.text.size());
+    if (begin >= end) return;
+    prepare(end - begin);
+    append_part(text_, text, begin, end);
+}
+
+TaggedText TextBuilder::take() {
+    runtime_.give(charged_);
+    charged_ = 0;
+    return std::move(text_);
+}
+
+TaggedText part(const TaggedText& from, std::size_t begin, std::size_t end) {
+    TaggedText result;
+    append_part(result, from, begin, end);
+    return result;
+}
+
+TaggedText tagged(std::string_view text, bool trusted) {
+    TaggedText result;
+    result.append(text, trusted);
+    return result;
+}
+
+bool is_trusted(const TaggedText& text) { return text.runs.empty() || (text.runs.size() == 1 && text.runs[0].trusted); }
+
+bool is_trusted_at(const TaggedText& text, std::size_t byte) {
+    const auto run =
+        std::upper_bound(text.runs.begin(), text.runs.end(), byte, [](std::size_t at, const TextRun& r) { return at < r.end; });
+    return run == text.runs.end() || run->trusted;
+}
+
+TaggedText map_code_points(Runtime& runtime, const TaggedText& text,
+                           const std::function<void(char32_t code, std::size_t at, std::string& into)>& map) {
+    runtime.charge_bytes(2 * text.text.size());
+    TaggedText result;
+    result.text.reserve(text.text.size());
+    for (const TextRun& run : text.runs) {
+        const std::size_t begin = result.text.size();
+        for (std::size_t at = run.begin; at < run.end;) {
+            const std::size_t start = at;
+            const char32_t code = decode(text.text, at);
+            map(code, start, result.text);
+            if (result.text.size() > kMaxStringBytes) runtime.check_string_bytes(result.text.size());
+        }
+        if (result.text.size() == begin) continue;
+        if (!result.runs.empty() && result.runs.back().trusted == run.trusted) {
+            result.runs.back().end = result.text.size();
+        } else {
+            result.runs.push_back({begin, result.text.size(), run.trusted});
+        }
+    }
+    return result;
+}
+
+std::pair<std::size_t, std::size_t> strip_bounds(std::string_view text, const std::string_view* chars, bool left, bool right) {
+    const auto goes = [&](std::size_t from, std::size_t to, char32_t code) {
+        return chars == nullptr ? is_space(code) : chars->find(text.substr(from, to - from)) != std::string_view::npos;
+    };
+    std::size_t begin = 0, end = text.size();
+    while (left && begin < end) {
+        std::size_t next = begin;
+        const char32_t code = decode(text, next);
+        if (!goes(begin, next, code)) break;
+        begin = next;
+    }
+    while (right && begin < end) {
+        std::size_t previous = end;
+        const char32_t code = decode_before(text, previous);
+        if (!goes(previous, end, code)) break;
+        end = previous;
+    }
+    return {begin, end};
+}
+
+std::vector<std::pair<std::size_t, std::size_t>> line_bounds(std::string_view text, bool keep_ends) {
+    std::vector<std::pair<std::size_t, std::size_t>> lines;
+    std::size_t begin = 0;
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = at;
+        const char32_t code = decode(text, at);
+        if (!is_line_break(code)) continue;
+        if (code == U'\r' && at < text.size() && text[at] == '\n') ++at;
+        lines.emplace_back(begin, keep_ends ? at : end);
+        begin = at;
+    }
+    if (begin < text.size()) lines.emplace_back(begin, text.size());
+    return lines;
+}
+
+TaggedText replace_all(Runtime& runtime, const TaggedText& text, std::string_view old, const TaggedText& replacement,
+                       std::int64_t count) {
+    TextBuilder result(runtime);
+    const std::string_view view = text.text;
+    runtime.charge_bytes(view.size());
+    std::size_t at = 0;
+    if (old.empty()) {
+        while (count != 0) {
+            result.append(replacement);
+            --count;
+            if (at == view.size()) break;
+            std::size_t next = at;
+            decode(view, next);
+            result.append(text, at, next);
+            at = next;
+        }
+    } else {
+        for (; count != 0; --count) {
+            const std::size_t found = view.find(old, at);
+            if (found == std::string_view::npos) break;
+            result.append(text, at, found);
+            result.append(replacement);
+            at = found + old.size();
+        }
+    }
+    result.append(text, at);
+    return result.take();
+}
+
+TaggedText html_escaped(Runtime& runtime, const TaggedText& text) {
+    return map_code_points(runtime, text, [](char32_t code, std::size_t, std::string& into) {
+        switch (code) {
+            case U'&':
+                into.append("&amp;");
+                break;
+            case U'<':
+                into.append("&lt;");
+                break;
+            case U'>':
+                into.append("&gt;");
+                break;
+            case U'"':
+                into.append("&#34;");
+                break;
+            case U'\'':
+                into.append("&#39;");
+                break;
+            default:
+                encode(code, into);
+        }
+    });
+}
+
+}  // namespace narae::jinja
