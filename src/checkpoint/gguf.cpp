@@ -3,8 +3,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "checkpoint/byte_reader.h"
-
-#include <simdjson.h>
+#include "text/unicode.h"
 
 #include <algorithm>
 #include <bit>
@@ -57,8 +56,6 @@ std::string supported_types() {
         if (find_gguf_format(each.type)) list += fmt::format("{}{}", list.empty() ? "" : ", ", each.name);
     return list;
 }
-
-bool valid_utf8(std::string_view text) { return simdjson::validate_utf8(text.data(), text.size()); }
 
 std::uint64_t align_up(std::uint64_t value, std::uint64_t alignment, std::string_view what) {
     return checked_add(value, alignment - 1, what) / alignment * alignment;
@@ -120,7 +117,7 @@ private:
         for (std::uint64_t i = 0; i < entry_count_; ++i) {
             const std::string_view key = reader_.string(kGgufKeyLimit, {"metadata key"});
             if (key.empty()) throw_error<BadFileError>("{}: metadata key {} is empty", what_, i);
-            if (!valid_utf8(key)) throw_error<BadFileError>("{}: metadata key {} is not valid UTF-8", what_, i);
+            if (!unicode::is_valid(key)) throw_error<BadFileError>("{}: metadata key {} is not valid UTF-8", what_, i);
             parsed_.metadata.add({key, read_value(key)});
             keys.push_back(key);
         }
@@ -206,7 +203,8 @@ private:
         GgufTensor tensor;
         tensor.name = reader_.string(kGgufNameLimit, {"tensor name"});
         if (tensor.name.empty()) throw_error<BadFileError>("{}: the name of tensor {} is empty", what_, index);
-        if (!valid_utf8(tensor.name)) throw_error<BadFileError>("{}: the name of tensor {} is not valid UTF-8", what_, index);
+        if (!unicode::is_valid(tensor.name))
+            throw_error<BadFileError>("{}: the name of tensor {} is not valid UTF-8", what_, index);
 
         const auto dims = reader_.number<std::uint32_t>({"number of dimensions", tensor.name});
         if (dims > kMaxDims)

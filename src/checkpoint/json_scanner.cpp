@@ -1,6 +1,6 @@
 #include "checkpoint/json_scanner.h"
 
-#include <simdjson.h>
+#include "text/unicode.h"
 
 #include <charconv>
 
@@ -11,29 +11,10 @@ constexpr int kDepthLimit = 64;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-void append_utf8(std::string& text, std::uint32_t code) {
-    const auto put = [&](std::uint32_t byte) { text.push_back(static_cast<char>(byte)); };
-    if (code < 0x80) {
-        put(code);
-    } else if (code < 0x800) {
-        put(0xC0 | code >> 6);
-        put(0x80 | (code & 0x3F));
-    } else if (code < 0x10000) {
-        put(0xE0 | code >> 12);
-        put(0x80 | (code >> 6 & 0x3F));
-        put(0x80 | (code & 0x3F));
-    } else {
-        put(0xF0 | code >> 18);
-        put(0x80 | (code >> 12 & 0x3F));
-        put(0x80 | (code >> 6 & 0x3F));
-        put(0x80 | (code & 0x3F));
-    }
-}
-
 }  // namespace
 
 JsonScanner::JsonScanner(std::string_view text, std::string_view what) : text_(text), what_(what) {
-    if (!simdjson::validate_utf8(text.data(), text.size())) throw_error<BadFileError>("{}: is not valid UTF-8", what);
+    if (!unicode::is_valid(text)) throw_error<BadFileError>("{}: is not valid UTF-8", what);
 }
 
 void JsonScanner::fail(std::string_view reason) const { throw_error<BadFileError>("{}: byte {}: {}", what_, at_, reason); }
@@ -140,7 +121,7 @@ void JsonScanner::unescape() {
         if (low < 0xDC00 || low >= 0xE000) fail("lone surrogate in a string");
         code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
     }
-    append_utf8(scratch_, code);
+    unicode::append(scratch_, code);
 }
 
 std::uint32_t JsonScanner::hexadecimal4() {
