@@ -15,13 +15,14 @@ TEST_P(TokenizerGolden, EqualsHuggingFace) {
 TEST_P(TokenizerGolden, WrittenAndReadAgainIsTheSame) {
     const Json goldens = tokenizer_goldens(GetParam());
     const Tokenizer first = Tokenizer::from_json(dump_json(goldens.at("tokenizer")), "", GetParam());
-    const Tokenizer again = Tokenizer::from_json(first.to_tokenizer_json(), first.to_tokenizer_config_json("{{ x }}"), GetParam());
+    const Tokenizer again =
+        Tokenizer::from_json(first.to_tokenizer_json(), first.to_tokenizer_config_json("{{ x }}"), GetParam());
     expect_cases(again, goldens.at("cases"));
 }
 
 INSTANTIATE_TEST_SUITE_P(Pipelines, TokenizerGolden,
-                         testing::Values("gpt2", "gpt2_prefix_space", "llama3", "qwen2", "smollm", "tekken", "bloom", "falcon", "llama2",
-                                         "llama2_metaspace", "gemma", "unknown", "unknown_fused"),
+                         testing::Values("gpt2", "gpt2_prefix_space", "llama3", "qwen2", "smollm", "tekken", "bloom", "falcon",
+                                         "llama2", "llama2_metaspace", "gemma", "unknown", "unknown_fused"),
                          [](const auto& parameter) { return std::string(parameter.param); });
 
 }  // namespace

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <functional>
+#include <span>
 
 namespace narae {
 namespace {
@@ -16,7 +16,101 @@ std::uint64_t pair_key(std::int32_t left, std::int32_t right) {
     return static_cast<std::uint64_t>(static_cast<std::uint32_t>(left)) << 21 | static_cast<std::uint32_t>(right);
 }
 
+// The token that each pair joins to.
+std::vector<std::int32_t> joined_tokens(const Vocabulary& vocabulary, const std::vector<MergedPair>& pairs,
+                                        std::string_view what) {
+    constexpr std::size_t kTogether = 64;
+    std::vector<std::int32_t> joined(pairs.size());
+    std::array<std::string, kTogether> texts;
+    std::array<std::string_view, kTogether> views;
+    std::array<std::int32_t, kTogether> ids;
+    std::array<std::size_t, kTogether> ranks;
+    std::int32_t expected = 0;  // vocabularies often list the joined tokens in the order of the merges: try the next one first
+    for (std::size_t first = 0; first < pairs.size(); first += kTogether) {
+        const std::size_t end = std::min(pairs.size(), first + kTogether);
+        std::size_t open = 0;
+        for (std::size_t rank = first; rank < end; ++rank, ++expected) {
+            const std::string_view left = vocabulary.text(pairs[rank].left), right = vocabulary.text(pairs[rank].right);
+            joined[rank] = expected;
+            if (vocabulary.is_model_token(expected)) {
+                const std::string_view guess = vocabulary.text(expected);
+                if (guess.size() == left.size() + right.size() && guess.starts_with(left) && guess.ends_with(right)) continue;
+            }
+            views[open] = texts[open].assign(left).append(right);
+            ranks[open++] = rank;
+        }
+        vocabulary.find_all(std::span(views).first(open), std::span(ids).first(open));
+        for (std::size_t i = 0; i < open; ++i) {
+            joined[ranks[i]] = ids[i];
+            if (ids[i] < 0)
+                throw_error<BadFileError>("{}: merge {} joins '{}' and '{}', but '{}' is no token of the vocabulary", what,
+                                          ranks[i], vocabulary.text(pairs[ranks[i]].left),
+                                          vocabulary.text(pairs[ranks[i]].right), views[i]);
+        }
+        expected = joined[end - 1] + 1;
+    }
+    return joined;
+}
+
+// A heap of four children to a node: half as deep as a binary one, and a node's children share a cache line.
+void sift_down(std::vector<std::uint64_t>& heap, std::size_t hole, std::uint64_t value) {
+    for (;;) {
+        const std::size_t first = 4 * hole + 1;
+        if (first >= heap.size()) break;
+        const std::size_t end = std::min(first + 4, heap.size());
+        std::size_t least = first;
+        for (std::size_t child = first + 1; child < end; ++child)
+            if (heap[child] < heap[least]) least = child;
+        if (heap[least] >= value) break;
+        heap[hole] = heap[least];
+        hole = least;
+    }
+    heap[hole] = value;
+}
+
+void make_heap(std::vector<std::uint64_t>& heap) {
+    for (std::size_t node = (heap.size() + 2) / 4; node-- > 0;) sift_down(heap, node, heap[node]);
+}
+
+void push_heap(std::vector<std::uint64_t>& heap, std::uint64_t value) {
+    std::size_t hole = heap.size();
+    heap.push_back(value);
+    for (; hole > 0 && heap[(hole - 1) / 4] > value; hole = (hole - 1) / 4) heap[hole] = heap[(hole - 1) / 4];
+    heap[hole] = value;
+}
+
+std::uint64_t pop_heap(std::vector<std::uint64_t>& heap) {
+    const std::uint64_t least = heap.front(), last = heap.back();
+    heap.pop_back();
+    if (!heap.empty()) sift_down(heap, 0, last);
+    return least;
+}
+
 }  // namespace
+
+std::vector<MergedPair> find_pairs(const Vocabulary& vocabulary,
+                                   const std::vector<std::pair<std::string_view, std::string_view>>& texts,
+                                   std::string_view what) {
+    if (texts.size() > kMaximumMerges)
+        throw_error<BadFileError>("{}: {} merges, need at most {}", what, texts.size(), kMaximumMerges);
+    constexpr std::size_t kTogether = 32;
+    std::vector<MergedPair> pairs;
+    pairs.reserve(texts.size());
+    std::array<std::string_view, 2 * kTogether> views;
+    std::array<std::int32_t, 2 * kTogether> ids;
+    for (std::size_t first = 0; first < texts.size(); first += kTogether) {
+        const std::size_t count = std::min(kTogether, texts.size() - first);
+        for (std::size_t i = 0; i < count; ++i)
+            views[2 * i] = texts[first + i].first, views[2 * i + 1] = texts[first + i].second;
+        vocabulary.find_all(std::span(views).first(2 * count), std::span(ids).first(2 * count));
+        for (std::size_t i = 0; i < 2 * count; ++i)
+            if (ids[i] < 0)
+                throw_error<BadFileError>("{}: merge {} has '{}', which is no token of the vocabulary", what, first + i / 2,
+                                          views[i]);
+        for (std::size_t i = 0; i < count; ++i) pairs.push_back({ids[2 * i], ids[2 * i + 1]});
+    }
+    return pairs;
+}
 
 void Bpe::load(const Vocabulary& vocabulary, const std::vector<MergedPair>& pairs, const BpeOptions& options,
                const std::vector<bool>& forbidden, std::string_view what) {
@@ -34,30 +128,17 @@ void Bpe::load(const Vocabulary& vocabulary, const std::vector<MergedPair>& pair
     if (options.byte_fallback)
         for (std::size_t byte = 0; byte < 256; ++byte) byte_tokens_[byte] = vocabulary.find(fmt::format("<0x{:02X}>", byte));
 
-    slots_.assign(std::bit_ceil(pairs.size() * 2 + 2), 0);
-    merged_.clear();
-    merged_.reserve(pairs.size());
+    slots_.assign(std::bit_ceil(pairs.size() + pairs.size() / 2 + 2), 0);
+    merged_ = joined_tokens(vocabulary, pairs, what);
     const std::size_t mask = slots_.size() - 1;
     constexpr std::uint64_t kRankMask = (std::uint64_t{1} << kRankBits) - 1;
-    std::int32_t expected = -1;  // trained vocabularies list the joined tokens in the order of the merges
-    for (const MergedPair& pair : pairs) {
-        const std::string_view left = vocabulary.text(pair.left), right = vocabulary.text(pair.right);
-        const std::string_view guess = vocabulary.is_model_token(expected) ? vocabulary.text(expected) : std::string_view();
-        std::int32_t joined = expected;
-        if (guess.size() != left.size() + right.size() || !guess.starts_with(left) || !guess.ends_with(right)) {
-            text.assign(left).append(right);
-            joined = vocabulary.find(text);
-            if (joined < 0)
-                throw_error<BadFileError>("{}: merge {} joins '{}' and '{}', but '{}' is no token of the vocabulary", what,
-                                          merged_.size(), left, right, text);
-        }
-        expected = joined + 1;
-        const std::uint64_t key = pair_key(pair.left, pair.right);
+    for (std::size_t rank = 0; rank < pairs.size(); ++rank) {
+        const std::uint64_t key = pair_key(pairs[rank].left, pairs[rank].right);
         std::size_t at = hash_word(key) & mask;
         while (slots_[at] != 0 && slots_[at] >> kRankBits != key) at = (at + 1) & mask;
-        slots_[at] = key << kRankBits | (merged_.size() + 1);
-        const auto index = static_cast<std::size_t>(joined);
-        merged_.push_back(index < forbidden_.size() && forbidden_[index] ? -1 : joined);
+        slots_[at] = key << kRankBits | (rank + 1);
+        const auto index = static_cast<std::size_t>(merged_[rank]);
+        if (index < forbidden_.size() && forbidden_[index]) merged_[rank] = -1;
     }
     static_assert(2 * kIdBits + kRankBits == 64 && kMaximumMerges + 1 <= kRankMask && kMaximumVocabulary <= 1u << kIdBits);
 }
@@ -133,27 +214,23 @@ void Bpe::merge(BpeScratch& scratch) const {
         symbol.rank = rank_of(symbol.id, symbols[static_cast<std::size_t>(symbol.next)].id);
         if (symbol.rank >= 0) heap.push_back(candidate(symbol.rank, at));
     }
-    std::make_heap(heap.begin(), heap.end(), std::greater<>());
+    make_heap(heap);
     scratch.heap_operations += heap.size();
 
     const auto update = [&](std::int32_t at) {
         BpeScratch::Symbol& symbol = symbols[static_cast<std::size_t>(at)];
         symbol.rank = symbol.next < 0 ? -1 : rank_of(symbol.id, symbols[static_cast<std::size_t>(symbol.next)].id);
         if (symbol.rank < 0) return;
-        heap.push_back(candidate(symbol.rank, at));
-        std::push_heap(heap.begin(), heap.end(), std::greater<>());
+        push_heap(heap, candidate(symbol.rank, at));
         ++scratch.heap_operations;
     };
     while (!heap.empty()) {
-        std::pop_heap(heap.begin(), heap.end(), std::greater<>());
-        const auto rank = static_cast<std::int32_t>(heap.back() >> 32);
-        const auto at = static_cast<std::int32_t>(heap.back() & UINT32_MAX);
-        heap.pop_back();
+        const std::uint64_t least = pop_heap(heap);
+        const auto rank = static_cast<std::int32_t>(least >> 32);
+        const auto at = static_cast<std::int32_t>(least & UINT32_MAX);
         ++scratch.heap_operations;
         BpeScratch::Symbol& symbol = symbols[static_cast<std::size_t>(at)];
-        // The pair may have changed since. As in the original, it still counts when it joins to the same token.
-        if (symbol.rank < 0 || merged_[static_cast<std::size_t>(symbol.rank)] != merged_[static_cast<std::size_t>(rank)])
-            continue;
+        if (symbol.rank != rank) continue;  // the pair has changed since
         BpeScratch::Symbol& right = symbols[static_cast<std::size_t>(symbol.next)];
         symbol.id = merged_[static_cast<std::size_t>(rank)];
         symbol.next = right.next;

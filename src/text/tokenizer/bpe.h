@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace narae {
@@ -28,6 +29,11 @@ struct BpeOptions {
 struct MergedPair {
     std::int32_t left, right;
 };
+
+// The pairs of ids of pairs of texts. BadFileError naming `what`: a text that is no token, too many pairs.
+std::vector<MergedPair> find_pairs(const Vocabulary& vocabulary,
+                                   const std::vector<std::pair<std::string_view, std::string_view>>& texts,
+                                   std::string_view what);
 
 struct BpeScratch {
     struct Symbol {
@@ -65,7 +71,7 @@ private:
     void merge(BpeScratch& scratch) const;
 
     BpeOptions options_;
-    std::vector<std::uint64_t> slots_;                  // left << 43 | right << 22 | rank + 1; 0 is free; at most half full
+    std::vector<std::uint64_t> slots_;                  // left << 43 | right << 22 | rank + 1; 0 is free; at most 2/3 full
     std::vector<std::int32_t> merged_;                  // by rank: the joined token; -1 where it is forbidden
     std::array<std::int32_t, 512> first_characters_{};  // ids of U+0000 ... U+01FF, which hold the byte-level alphabet
     std::array<std::int32_t, 256> byte_tokens_{};       // <0x00> ... <0xFF>, or -1

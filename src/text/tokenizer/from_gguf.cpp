@@ -45,11 +45,10 @@ void read_tokens(const GgufVocabulary& source, Tokenizer::Parts& parts) {
         if (type == GgufTokenType::unused) continue;
         const bool special = type == GgufTokenType::control || type == GgufTokenType::unknown;
         const auto number = static_cast<std::int64_t>(id);
-        // A repeated text is found by its first id; the others only decode.
-        if (special || vocabulary.find(text) >= 0) {
+        if (special) {
             vocabulary.add_hidden(number, text, parts.what);
         } else {
-            vocabulary.add(number, text, parts.what);
+            vocabulary.add_or_hide(number, text, parts.what);  // a repeated text is found by its first id
         }
         if (!special && type != GgufTokenType::user_defined) continue;
         if (text.empty() || text.size() > kMaximumAddedTokenBytes) continue;
@@ -63,23 +62,15 @@ void read_tokens(const GgufVocabulary& source, Tokenizer::Parts& parts) {
 }
 
 std::vector<MergedPair> read_merges(const GgufVocabulary& source, const Tokenizer::Parts& parts) {
-    std::vector<MergedPair> pairs;
-    if (source.merges.size() > kMaximumMerges)
-        throw_error<BadFileError>("{}: tokenizer.ggml.merges has {} merges, need at most {}", parts.what, source.merges.size(),
-                                  kMaximumMerges);
+    std::vector<std::pair<std::string_view, std::string_view>> pairs;
     pairs.reserve(source.merges.size());
     for (const std::string_view merge : source.merges) {
         const std::size_t space = merge.find(' ', 1);
         if (space == std::string_view::npos)
             throw_error<BadFileError>("{}: merge {} is '{}', need two tokens and a space", parts.what, pairs.size(), merge);
-        const std::int32_t left = parts.vocabulary.find(merge.substr(0, space));
-        const std::int32_t right = parts.vocabulary.find(merge.substr(space + 1));
-        if (left < 0 || right < 0)
-            throw_error<BadFileError>("{}: merge {} is '{}', whose {} part is no token of the vocabulary", parts.what,
-                                      pairs.size(), merge, left < 0 ? "left" : "right");
-        pairs.push_back({left, right});
+        pairs.emplace_back(merge.substr(0, space), merge.substr(space + 1));
     }
-    return pairs;
+    return find_pairs(parts.vocabulary, pairs, parts.what);
 }
 
 // SentencePiece knows no merges: it joins the neighbours whose joined piece scores highest. As a list of merges: every way

@@ -90,15 +90,9 @@ void read_vocabulary(const Reader& reader, const Object& model, Tokenizer::Parts
         parts.vocabulary.add(reader.as<std::int64_t>(field.value, field.key, "integer"), field.key, parts.what);
 }
 
-std::int32_t merge_part(const Vocabulary& vocabulary, std::string_view text, std::size_t rank, std::string_view what) {
-    const std::int32_t id = vocabulary.find(text);
-    if (id < 0) throw_error<BadFileError>("{}: merge {} has '{}', which is no token of the vocabulary", what, rank, text);
-    return id;
-}
-
 std::vector<MergedPair> read_merges(const Reader& reader, const Object& model, const Tokenizer::Parts& parts) {
     const auto merges = reader.need<simdjson::dom::array>(model, "merges", "array");
-    std::vector<MergedPair> pairs;
+    std::vector<std::pair<std::string_view, std::string_view>> pairs;
     for (const Element& merge : merges) {
         std::string_view left, right;
         if (merge.is_string()) {
@@ -116,10 +110,9 @@ std::vector<MergedPair> read_merges(const Reader& reader, const Object& model, c
             left = reader.as<std::string_view>(both.at(0).value(), "merges", "pair of strings");
             right = reader.as<std::string_view>(both.at(1).value(), "merges", "pair of strings");
         }
-        const std::int32_t left_id = merge_part(parts.vocabulary, left, pairs.size(), parts.what);
-        pairs.push_back({left_id, merge_part(parts.vocabulary, right, pairs.size(), parts.what)});
+        pairs.emplace_back(left, right);
     }
-    return pairs;
+    return find_pairs(parts.vocabulary, pairs, parts.what);
 }
 
 // Old files have no "type" for the model.

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <random>
@@ -27,7 +28,7 @@ constexpr std::uint64_t kFirst = 0x9E3779B97F4A7C15u, kSecond = 0xD6E8FEB86659FD
 
 }  // namespace
 
-std::uint64_t hash_bytes(std::string_view text) {
+std::uint64_t Vocabulary::hash_of(std::string_view text) {
     std::uint64_t hash = process_seed() ^ text.size() * kSecond;
     while (text.size() >= 8) {
         std::uint64_t word;
@@ -55,7 +56,7 @@ void Vocabulary::grow(std::size_t size) {
     const std::size_t mask = slots_.size() - 1;
     for (const Slot& slot : before) {
         if (slot.id < 0) continue;
-        std::size_t at = hash_bytes(text(slot.id)) & mask;
+        std::size_t at = hash_of(text(slot.id)) & mask;
         while (slots_[at].id >= 0) at = (at + 1) & mask;
         slots_[at] = slot;
     }
@@ -80,18 +81,28 @@ Vocabulary::Entry& Vocabulary::place(std::int64_t id, std::string_view text, std
     return entry;
 }
 
-void Vocabulary::add(std::int64_t id, std::string_view text, std::string_view what) {
+// Returns the id that the text has already, or -1 when it was added.
+std::int32_t Vocabulary::insert(std::int64_t id, std::string_view text, std::string_view what) {
     if ((findable_ + 1) * 4 > slots_.size() * 3) grow(std::max<std::size_t>(16, slots_.size() * 2));
-    const std::uint64_t hash = hash_bytes(text);
+    const std::uint64_t hash = hash_of(text);
     const auto tag = static_cast<std::uint32_t>(hash >> 32);
     const std::size_t mask = slots_.size() - 1;
     std::size_t at = hash & mask;
     for (; slots_[at].id >= 0; at = (at + 1) & mask)
-        if (slots_[at].tag == tag && this->text(slots_[at].id) == text)
-            throw_error<BadFileError>("{}: the token '{}' has two ids, {} and {}", what, text, slots_[at].id, id);
+        if (slots_[at].tag == tag && this->text(slots_[at].id) == text) return slots_[at].id;
     place(id, text, what).findable = 1;
     slots_[at] = {tag, static_cast<std::int32_t>(id)};
     ++findable_;
+    return -1;
+}
+
+void Vocabulary::add(std::int64_t id, std::string_view text, std::string_view what) {
+    const std::int32_t known = insert(id, text, what);
+    if (known >= 0) throw_error<BadFileError>("{}: the token '{}' has two ids, {} and {}", what, text, known, id);
+}
+
+void Vocabulary::add_or_hide(std::int64_t id, std::string_view text, std::string_view what) {
+    if (insert(id, text, what) >= 0) add_hidden(id, text, what);
 }
 
 void Vocabulary::add_hidden(std::int64_t id, std::string_view text, std::string_view what) { place(id, text, what); }
@@ -101,14 +112,37 @@ void Vocabulary::extend(std::size_t size) {
     if (size > entries_.size()) entries_.resize(size);
 }
 
-std::int32_t Vocabulary::find(std::string_view text) const {
+std::int32_t Vocabulary::find_hashed(std::string_view text, std::uint64_t hash) const {
     if (slots_.empty()) return -1;
-    const std::uint64_t hash = hash_bytes(text);
     const auto tag = static_cast<std::uint32_t>(hash >> 32);
     const std::size_t mask = slots_.size() - 1;
     for (std::size_t at = hash & mask; slots_[at].id >= 0; at = (at + 1) & mask)
         if (slots_[at].tag == tag && this->text(slots_[at].id) == text) return slots_[at].id;
     return -1;
+}
+
+void Vocabulary::find_all(std::span<const std::string_view> texts, std::span<std::int32_t> ids) const {
+    NARAE_CHECK(texts.size() == ids.size(), "texts {} ids {}", texts.size(), ids.size());
+    if (slots_.empty()) {
+        std::fill(ids.begin(), ids.end(), -1);
+        return;
+    }
+    constexpr std::size_t kTogether = 16;
+    const std::size_t mask = slots_.size() - 1;
+    std::uint64_t hashes[kTogether];
+    for (std::size_t first = 0; first < texts.size(); first += kTogether) {
+        const std::size_t count = std::min(kTogether, texts.size() - first);
+        for (std::size_t i = 0; i < count; ++i) {
+            hashes[i] = hash_of(texts[first + i]);
+            __builtin_prefetch(&slots_[hashes[i] & mask]);
+        }
+        const auto likely = [&](std::size_t i) { return slots_[hashes[i] & mask].id; };
+        for (std::size_t i = 0; i < count; ++i)
+            if (likely(i) >= 0) __builtin_prefetch(&entries_[static_cast<std::size_t>(likely(i))]);
+        for (std::size_t i = 0; i < count; ++i)
+            if (likely(i) >= 0) __builtin_prefetch(text(likely(i)).data());
+        for (std::size_t i = 0; i < count; ++i) ids[first + i] = find_hashed(texts[first + i], hashes[i]);
+    }
 }
 
 }  // namespace narae

@@ -4,7 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +21,8 @@ public:
     // Gives the id a text that can be found, or (added tokens that are no part of the model) one that cannot.
     // BadFileError naming `what`: an id out of range, an id that has a text, a text that has an id.
     void add(std::int64_t id, std::string_view text, std::string_view what);
+    // add(), but hidden when the text has an id already.
+    void add_or_hide(std::int64_t id, std::string_view text, std::string_view what);
     void add_hidden(std::int64_t id, std::string_view text, std::string_view what);
     // Raises size(): the ids between have no text.
     void extend(std::size_t size);
@@ -38,7 +40,9 @@ public:
         return {arena_.data() + entry.offset, entry.length};
     }
     // -1 when there is none.
-    std::int32_t find(std::string_view text) const;
+    std::int32_t find(std::string_view text) const { return find_hashed(text, hash_of(text)); }
+    // The same for many texts, whose cache misses overlap. ids.size() == texts.size()
+    void find_all(std::span<const std::string_view> texts, std::span<std::int32_t> ids) const;
 
 private:
     struct Entry {
@@ -52,6 +56,9 @@ private:
         std::int32_t id = -1;
     };
 
+    std::int32_t insert(std::int64_t id, std::string_view text, std::string_view what);
+    static std::uint64_t hash_of(std::string_view text);
+    std::int32_t find_hashed(std::string_view text, std::uint64_t hash) const;
     Entry& place(std::int64_t id, std::string_view text, std::string_view what);
     void grow(std::size_t slots);
 
@@ -61,8 +68,7 @@ private:
     std::size_t count_ = 0, findable_ = 0;
 };
 
-// A hash of bytes, seeded once per process so that no file can be made to collide.
-std::uint64_t hash_bytes(std::string_view text);
+// A hash of a word, seeded once per process so that no file can be made to collide.
 std::uint64_t hash_word(std::uint64_t word);
 
 }  // namespace narae
