@@ -3,13 +3,15 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "cli/model_options.h"
 #include "engine/text_stream.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace narae::cli {
 
-Answer generate_answer(Engine& engine, Request request, const Tokenizer* tokenizer, const AnswerText& options, FunctionRef<bool(std::string_view)> piece) {
+Answer generate_answer(Engine& engine, Request request, const Tokenizer* tokenizer, const AnswerText& options,
+                       FunctionRef<bool(std::string_view)> piece) {
     Answer answer;
     answer.prompt_tokens = request.prompt.size();
     std::optional<TextStream> stream;
@@ -52,14 +54,34 @@ Answer generate_answer(Engine& engine, Request request, const Tokenizer* tokeniz
     return answer;
 }
 
-std::vector<std::int32_t> encode_chat(const ModelText& text, const Json& messages) {
-    const Tokenizer& tokenizer = text.require_tokenizer();
+Json read_chat_file(const std::string& path) {
+    const std::string what = path == "-" ? "standard input" : path;
+    Json document = parse_json(read_prompt(std::nullopt, path), what);
+    Json variables = document.is_array() ? Json{{"messages", std::move(document)}} : std::move(document);
+    if (!variables.is_object() || !variables.contains("messages") || !variables["messages"].is_array())
+        throw_error<BadFileError>("{}: need a list of messages, or an object with a list named messages", what);
+    for (const Json& message : variables["messages"])
+        if (!message.is_object())
+            throw_error<BadFileError>(
+                "{}: found the message {}, need objects like {{\"role\": \"user\", \"content\": \"Hello\"}}", what,
+                dump_json(message).substr(0, 60));
+    if (!variables.contains("add_generation_prompt")) variables["add_generation_prompt"] = true;
+    return variables;
+}
+
+TaggedText render_chat(const ModelText& text, const Json& variables) {
     if (text.chat_template.empty())
-        throw_error<BadFileError>("the model has no chat template; leave --chat away and write the prompt as the model expects it");
-    Json variables = text.special_tokens;
-    variables["messages"] = messages;
-    variables["add_generation_prompt"] = true;
-    return tokenizer.encode(ChatTemplate(text.chat_template).render(variables), {.add_special = false});
+        throw_error<BadFileError>(
+            "the model has no chat template; use narae generate without --chat and write the prompt as it expects it");
+    Json all = text.special_tokens;
+    for (const auto& [name, value] : variables.items()) all[name] = value;
+    const bool tools = variables.contains("tools") && !variables["tools"].is_null();
+    return ChatTemplate(tools && !text.tool_template.empty() ? text.tool_template : text.chat_template).render(all);
+}
+
+std::vector<std::int32_t> encode_chat(const ModelText& text, const Json& messages) {
+    const TaggedText prompt = render_chat(text, {{"messages", messages}, {"add_generation_prompt", true}});
+    return text.require_tokenizer().encode(prompt, {.add_special = false});
 }
 
 Json memory_json(const Model& model, const Engine& engine) {

@@ -47,7 +47,8 @@ void run(const Options& o) {
     const kernels::SamplingParameters sampling = sampling_parameters(o.sampling, text.generation_config);
     Model model = load_model(std::move(checkpoint), load);
     if (text.tokenizer && text.tokenizer->vocabulary_size() > model.config().vocab)
-        log_warning("the tokenizer knows {} tokens, the model {}; ids beyond the model's are refused", text.tokenizer->vocabulary_size(), model.config().vocab);
+        log_warning("the tokenizer knows {} tokens, the model {}; ids beyond the model's are refused",
+                    text.tokenizer->vocabulary_size(), model.config().vocab);
 
     Engine engine(model);
     Request request;
@@ -59,13 +60,14 @@ void run(const Options& o) {
 
     SignalWatch signals;
     const bool stream = !o.json && text.tokenizer;
-    const Answer answer = generate_answer(engine, std::move(request), text.tokenizer.get(), {o.stop, !o.special_text}, [&](std::string_view piece) {
-        if (stream) {
-            write_output(piece);
-            flush_output();
-        }
-        return signals.caught() == 0;
-    });
+    const Answer answer = generate_answer(engine, std::move(request), text.tokenizer.get(), {o.stop, !o.special_text},
+                                          [&](std::string_view piece) {
+                                              if (stream) {
+                                                  write_output(piece);
+                                                  flush_output();
+                                              }
+                                              return signals.caught() == 0;
+                                          });
 
     const double total = monotonic_seconds() - start;
     if (o.json) {
@@ -86,20 +88,24 @@ void run(const Options& o) {
                        {"seed", sampling.seed},
                        {"numerics", model.numerics()}};
         if (answer.stop_string) result["stop_string"] = *answer.stop_string;
-        print("{}\n", dump_json(result, 2));
+        print_output("{}\n", dump_json(result, 2));
     } else {
         if (stream)
             write_output("\n");
         else
-            print("{}\n", fmt::join(answer.ids, ","));
+            print_output("{}\n", fmt::join(answer.ids, ","));
         flush_output();
-        log_info("first token {:.3f} s after start (load {:.3f} s, prompt {} tokens at {:.1f} tokens/s) | {} tokens at {:.1f} tokens/s | memory {} "
-                 "(weights {}, KV cache {})",
-                 answer.first_token_at - start, model.load_seconds, prompt.size(), answer.prompt_rate(), answer.ids.size(), answer.decode_rate(),
-                 format_bytes(peak_resident_bytes()), format_bytes(model.plan.weights), format_bytes(static_cast<std::uint64_t>(engine.stats().kv_bytes)));
+        log_info(
+            "first token {:.3f} s after start (load {:.3f} s, prompt {} tokens at {:.1f} tokens/s) | {} tokens at {:.1f} "
+            "tokens/s | memory {} "
+            "(weights {}, KV cache {})",
+            answer.first_token_at - start, model.load_seconds, prompt.size(), answer.prompt_rate(), answer.ids.size(),
+            answer.decode_rate(), format_bytes(peak_resident_bytes()), format_bytes(model.plan.weights),
+            format_bytes(static_cast<std::uint64_t>(engine.stats().kv_bytes)));
     }
     if (answer.finish == FinishReason::numeric_error)
-        throw_error<InternalError>("the model's logits are not finite numbers after {} tokens; the weights may be damaged", answer.ids.size());
+        throw_error<InternalError>("the model's logits are not finite numbers after {} tokens; the weights may be damaged",
+                                   answer.ids.size());
     if (const int signal = signals.caught()) {
         flush_output();
         throw Interrupted(signal);
@@ -115,14 +121,17 @@ void add(CLI::App& app) {
     verb.add_option("--ids", o->ids, "The prompt as token ids: \"1,2,3\"; works without a tokenizer");
     verb.add_flag("--chat", o->chat, "Wrap the prompt in the model's chat template");
     verb.add_option("--system", o->system, "A system message, with --chat");
-    verb.add_option("-n,--predict,--max-tokens", o->max_tokens, "Tokens to generate; 0: until the answer or the context ends")->check(CLI::Range(0, 1 << 24));
+    verb.add_option("-n,--predict,--max-tokens", o->max_tokens, "Tokens to generate; 0: until the answer or the context ends")
+        ->check(CLI::Range(0, 1 << 24));
     verb.add_option("--stop", o->stop, "Stop before this text; may be repeated");
     verb.add_flag("--ignore-eos", o->ignore_eos, "Go on after the end token");
     verb.add_flag("--no-special", o->no_special, "Do not add the tokens that open a text (BOS)");
     verb.add_flag("--special", o->special_text, "Show special tokens in the output");
     add_sampling_options(verb, o->sampling);
     verb.add_flag("--json", o->json, "One JSON document with text, ids, timings and memory");
-    verb.footer("Example:\n  narae generate default --chat -p \"Why is the sky blue?\" -n 100\n  echo \"Once upon a time\" | narae generate default -n 50 --temp 0");
+    verb.footer(
+        "Example:\n  narae generate default --chat -p \"Why is the sky blue?\" -n 100\n  echo \"Once upon a time\" | narae "
+        "generate default -n 50 --temp 0");
     verb.callback([o] { run(*o); });
 }
 

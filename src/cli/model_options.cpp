@@ -18,22 +18,36 @@ void add_model_options(CLI::App& verb, ModelOptions& o, bool running) {
     verb.add_option("--device", o.device, "cpu, cuda, cuda:N, or auto: cuda if there is one");
     verb.add_option("-t,--threads", o.threads, "CPU threads; 0: all that this process may use")->check(CLI::Range(0, 1024));
     verb.add_option("--instruction-set", o.instruction_set, "Use this CPU path instead of the best: generic, avx2, avx512");
-    verb.add_option("--activations", o.activations, "auto, f32 (exact products), or int8")->check(CLI::IsMember({"auto", "f32", "int8"}));
-    verb.add_option("--kv-type,--kv-cache-dtype", o.kv_type, "Keys and values: f32, f16, bf16")->check(CLI::IsMember({"f32", "f16", "bf16"}));
-    verb.add_option("-c,--ctx-size,--max-model-len", o.context, "Tokens of one sequence; 0: the model's own, at most 4096")->check(CLI::Range(0, 1 << 24));
+    verb.add_option("--activations", o.activations, "auto, f32 (exact products), or int8")
+        ->check(CLI::IsMember({"auto", "f32", "int8"}));
+    verb.add_option("--kv-type,--kv-cache-dtype", o.kv_type, "Keys and values: f32, f16, bf16")
+        ->check(CLI::IsMember({"f32", "f16", "bf16"}));
+    verb.add_option("-c,--ctx-size,--max-model-len", o.context, "Tokens of one sequence; 0: the model's own, at most 4096")
+        ->check(CLI::Range(0, 1 << 24));
     verb.add_option("-b,--batch-size", o.batch_rows, "Prompt tokens computed in one step")->check(CLI::Range(1, 1 << 16));
 }
 
 kernels::BackendOptions backend_options(const ModelOptions& o) { return {o.device, o.threads, o.instruction_set}; }
+
+std::string_view kv_type_name(kernels::KvType type) {
+    switch (type) {
+        case kernels::KvType::f32:
+            return "f32";
+        case kernels::KvType::f16:
+            return "f16";
+        case kernels::KvType::bf16:
+            return "bf16";
+    }
+    return "";
+}
 
 LoadOptions load_options(const ModelOptions& o) {
     LoadOptions options;
     options.backend = backend_options(o);
     if (o.activations == "f32") options.activations = kernels::Activations::f32;
     if (o.activations == "int8") options.activations = kernels::Activations::int8;
-    if (o.kv_type == "f32") options.kv_type = kernels::KvType::f32;
-    if (o.kv_type == "f16") options.kv_type = kernels::KvType::f16;
-    if (o.kv_type == "bf16") options.kv_type = kernels::KvType::bf16;
+    for (const kernels::KvType type : {kernels::KvType::f32, kernels::KvType::f16, kernels::KvType::bf16})
+        if (o.kv_type == kv_type_name(type)) options.kv_type = type;
     options.context = o.context;
     options.max_rows = o.batch_rows;
     return options;
@@ -108,7 +122,8 @@ std::vector<std::int32_t> parse_ids(std::string_view text) {
         std::int32_t id = 0;
         const auto [end, error] = std::from_chars(text.data() + at, text.data() + text.size(), id);
         if (error != std::errc{} || id < 0)
-            throw_error<UsageError>("token ids: found {:?} at character {}, need numbers like 1,2,3", std::string(text.substr(at, 16)), at);
+            throw_error<UsageError>("token ids: found {:?} at character {}, need numbers like 1,2,3",
+                                    std::string(text.substr(at, 16)), at);
         ids.push_back(id);
         at = static_cast<std::size_t>(end - text.data());
     }
@@ -128,7 +143,8 @@ std::string read_prompt(const std::optional<std::string>& text, const std::optio
         what = "standard input";
     }
     if (!unicode::is_valid(prompt))
-        throw_error<UsageError>("{}: not valid UTF-8 at byte {}; convert it first, for example with iconv", what, unicode::valid_prefix(prompt));
+        throw_error<UsageError>("{}: not valid UTF-8 at byte {}; convert it first, for example with iconv", what,
+                                unicode::valid_prefix(prompt));
     return prompt;
 }
 

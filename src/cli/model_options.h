@@ -26,6 +26,7 @@ struct ModelOptions {
 void add_model_options(CLI::App& verb, ModelOptions& options, bool running);
 
 kernels::BackendOptions backend_options(const ModelOptions& options);
+std::string_view kv_type_name(kernels::KvType type);
 LoadOptions load_options(const ModelOptions& options);
 
 struct SamplingOptions {

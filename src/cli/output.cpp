@@ -17,7 +17,8 @@ void remember(int signal) { g_signal = signal; }
 }  // namespace
 
 void write_output(std::string_view text) {
-    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) throw_error<IoError>("standard output: {}", std::strerror(errno));
+    if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size())
+        throw_error<IoError>("standard output: {}", std::strerror(errno));
 }
 
 void flush_output() {

@@ -1,4 +1,5 @@
-// Output of the verbs: text for the user to stdout (a failed write is IoError), and the signals of a person who has seen enough.
+// Output of the verbs: text for the user to stdout (a failed write is IoError), and the signals of a person who has seen
+// enough.
 #pragma once
 
 #include <fmt/format.h>
@@ -11,7 +12,7 @@ void write_output(std::string_view text);
 void flush_output();
 
 template <class... Args>
-void print(fmt::format_string<Args...> text, Args&&... args) {
+void print_output(fmt::format_string<Args...> text, Args&&... args) {
     write_output(fmt::format(text, std::forward<Args>(args)...));
 }
 

@@ -1,11 +1,12 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cli/output.h"
+#include "cli/suggest.h"
 #include "cli/verb.h"
+#include "text/unicode.h"
 
 #include <algorithm>
 #include <csignal>
-#include <cstdio>
 #include <new>
 
 namespace narae::cli {
@@ -26,8 +27,49 @@ constexpr const char* kClosing =
     "  narae VERB --help";
 
 int report(ExitCode code, const std::string& message) {
-    fmt::print(stderr, "narae: {}\n", message);
+    write_log("narae: ", message);
     return static_cast<int>(code);
+}
+
+void check_arguments(int argc, char** argv) {
+    for (int i = 1; i < argc; ++i) {
+        const std::string_view argument = argv[i];
+        if (!unicode::is_valid(argument))
+            throw_error<UsageError>("argument {} is not valid UTF-8 at byte {}; set the terminal to UTF-8", i,
+                                    unicode::valid_prefix(argument));
+    }
+}
+
+void add_option_names(const CLI::App& app, std::vector<std::string>& names) {
+    for (const CLI::Option* option : app.get_options())
+        for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+}
+
+// CLI11's sentence for what cannot be parsed, with the name that was probably meant and where to read on.
+std::string advice(CLI::App& app, const CLI::ParseError& error) {
+    const auto chosen = app.get_subcommands();
+    const std::string help = chosen.empty() ? "narae --help" : fmt::format("narae {} --help", chosen.back()->get_name());
+    const auto unknown = [&](std::string_view kind, const std::string& word, const std::vector<std::string>& names) {
+        const std::string closest = closest_name(word, names);
+        if (closest.empty()) return fmt::format("unknown {} {}; see {}", kind, word, help);
+        return fmt::format("unknown {} {}; did you mean {}? See {}", kind, word, closest, help);
+    };
+    const std::vector<std::string> rest = app.remaining(true);
+    const bool is_flag = !rest.empty() && rest.front().starts_with("-");
+    if (is_flag) {
+        std::vector<std::string> names;
+        if (!chosen.empty()) add_option_names(*chosen.back(), names);
+        add_option_names(app, names);
+        return unknown("option", rest.front().substr(0, rest.front().find('=')), names);
+    }
+    if (!rest.empty() && chosen.empty()) {
+        std::vector<std::string> names;
+        for (const Verb* verb : all_verbs()) names.emplace_back(verb->name);
+        return unknown("verb", rest.front(), names);
+    }
+    if (!rest.empty()) return fmt::format("unexpected argument {}; see {}", rest.front(), help);
+    if (chosen.empty()) return fmt::format("no verb given; see {}", help);
+    return fmt::format("{}: {}; see {}", chosen.back()->get_name(), error.what(), help);
 }
 
 }  // namespace
@@ -45,24 +87,27 @@ int run(int argc, char** argv) {
     CLI::App app{kIntroduction, "narae"};
     app.footer(kClosing);
     app.require_subcommand(1);
-    app.set_version_flag("--version", "narae 0.1.0");
-    app.add_flag_callback("-q,--quiet", [] { set_log_level(LogLevel::quiet); }, "Nothing on stderr but errors");
-    app.add_flag_callback("-v,--verbose", [] { set_log_level(LogLevel::verbose); }, "More on stderr");
+    app.fallthrough();  // -q and -v also after the verb; subcommands inherit it
+    app.set_version_flag("--version", fmt::format("narae {}", kVersion));
+    app.add_flag_callback(
+        "-q,--quiet", [] { set_log_level(LogLevel::quiet); }, "Nothing on stderr but errors");
+    app.add_flag_callback(
+        "-v,--verbose", [] { set_log_level(LogLevel::verbose); }, "More on stderr");
     for (const Verb* verb : all_verbs()) verb->add(app);
-    app.fallthrough();
 
     try {
-        app.parse(argc, argv);
+        check_arguments(argc, argv);
+        try {
+            app.parse(argc, argv);
+        } catch (const CLI::CallForHelp&) {
+            write_output(app.help());
+        } catch (const CLI::CallForVersion& version) {
+            print_output("{}\n", version.what());
+        } catch (const CLI::ParseError& error) {
+            return report(ExitCode::usage, advice(app, error));
+        }
         flush_output();
         return 0;
-    } catch (const CLI::CallForHelp& help) {
-        app.exit(help);
-        return 0;
-    } catch (const CLI::CallForVersion& version) {
-        app.exit(version);
-        return 0;
-    } catch (const CLI::ParseError& error) {
-        return report(ExitCode::usage, fmt::format("{}; try narae --help, or narae VERB --help", error.what()));
     } catch (const Interrupted& interrupted) {
         return interrupted.exit_code();
     } catch (const Error& error) {

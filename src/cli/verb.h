@@ -7,11 +7,12 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 
-#include <string>
 #include <string_view>
 #include <vector>
 
 namespace narae::cli {
+
+inline constexpr std::string_view kVersion = "0.1.0";
 
 struct Verb {
     std::string_view name;
