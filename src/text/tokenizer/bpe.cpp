@@ -215,20 +215,20 @@ void Bpe::merge(BpeScratch& scratch) const {
         if (symbol.rank >= 0) heap.push_back(candidate(symbol.rank, at));
     }
     make_heap(heap);
-    scratch.heap_operations += heap.size();
+    scratch.queue_operations += heap.size();
 
     const auto update = [&](std::int32_t at) {
         BpeScratch::Symbol& symbol = symbols[static_cast<std::size_t>(at)];
         symbol.rank = symbol.next < 0 ? -1 : rank_of(symbol.id, symbols[static_cast<std::size_t>(symbol.next)].id);
         if (symbol.rank < 0) return;
         push_heap(heap, candidate(symbol.rank, at));
-        ++scratch.heap_operations;
+        ++scratch.queue_operations;
     };
     while (!heap.empty()) {
         const std::uint64_t least = pop_heap(heap);
         const auto rank = static_cast<std::int32_t>(least >> 32);
         const auto at = static_cast<std::int32_t>(least & UINT32_MAX);
-        ++scratch.heap_operations;
+        ++scratch.queue_operations;
         BpeScratch::Symbol& symbol = symbols[static_cast<std::size_t>(at)];
         if (symbol.rank != rank) continue;  // the pair has changed since
         BpeScratch::Symbol& right = symbols[static_cast<std::size_t>(symbol.next)];

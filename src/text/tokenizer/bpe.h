@@ -43,7 +43,7 @@ struct BpeScratch {
     };
     std::vector<Symbol> symbols;
     std::vector<std::uint64_t> heap;    // rank << 32 | position
-    std::uint64_t heap_operations = 0;  // counted over all calls: the cost of encoding, for tests
+    std::uint64_t queue_operations = 0;  // counted over all calls: the cost of encoding, for tests
 };
 
 class Bpe {
