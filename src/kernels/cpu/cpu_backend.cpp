@@ -168,7 +168,11 @@ void CpuBackend::copy_block(KvStorage& storage, std::int32_t from, std::int32_t 
 namespace {
 
 std::vector<DeviceInfo> cpu_devices() {
-    return {{.name = "cpu", .description = choose_kernels("").describe, .usable = true, .reason = ""}};
+    return {{.name = "cpu",
+             .description = choose_kernels("").describe,
+             .usable = true,
+             .reason = "",
+             .instruction_sets = usable_kernels()}};
 }
 
 std::unique_ptr<Backend> open_cpu(const BackendOptions& options) { return std::make_unique<CpuBackend>(options); }

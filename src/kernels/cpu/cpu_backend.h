@@ -16,6 +16,9 @@
 
 namespace narae::kernels::cpu {
 
+// Names of the instruction sets that this processor runs, best first.
+std::vector<std::string> usable_kernels();
+
 class CpuKvStorage;
 
 class CpuBackend final : public Backend {
