@@ -73,10 +73,9 @@ TaggedText render_chat(const ModelText& text, const Json& variables) {
     if (text.chat_template.empty())
         throw_error<BadFileError>(
             "the model has no chat template; use narae generate without --chat and write the prompt as it expects it");
-    Json all = text.special_tokens;
-    for (const auto& [name, value] : variables.items()) all[name] = value;
     const bool tools = variables.contains("tools") && !variables["tools"].is_null();
-    return ChatTemplate(tools && !text.tool_template.empty() ? text.tool_template : text.chat_template).render(all);
+    return ChatTemplate(tools && !text.tool_template.empty() ? text.tool_template : text.chat_template)
+        .render(variables, text.special_tokens);
 }
 
 std::vector<std::int32_t> encode_chat(const ModelText& text, const Json& messages) {

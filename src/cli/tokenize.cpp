@@ -55,7 +55,7 @@ void encode(const Options& o, const Tokenizer& tokenizer) {
         for (const std::int32_t id : ids)
             table.add({std::to_string(id), shown(tokenizer.token_bytes(id)), std::string(tokenizer.piece(id))});
         if (!table.empty()) write_output(table.text());
-        log_info("{} tokens", ids.size());
+        log_info("{} token{}", ids.size(), ids.size() == 1 ? "" : "s");
     }
 }
 
