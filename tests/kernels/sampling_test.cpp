@@ -1,6 +1,8 @@
 #include "kernels/sampling.h"
 
 #include "base/error.h"
+#include "base/json.h"
+#include "support/support.h"
 
 #include <gtest/gtest.h>
 
@@ -223,6 +225,42 @@ TEST(Sampling, ChoosesWhatTheOracleChooses) {
         }
     }
     EXPECT_GT(compared, cases * 95 / 100);
+}
+
+// The same tokens as a second implementation of the definition gives, bit for bit (tools/oracle/sampling.py).
+TEST(Sampling, ChoosesTheStoredTokens) {
+    const Json cases = parse_json(read_text_file(test::data_file("goldens/sampling.json")), "sampling.json");
+    constexpr std::array<std::int64_t, 5> kPositions = {0, 1, 2, 1000, std::int64_t{1} << 33};
+    for (const Json& of : cases) {
+        std::vector<float> logits(of.at("vocab").get<std::size_t>());
+        const double range = of.at("range").get<double>(), step = of.at("step").get<double>();
+        for (std::size_t i = 0; i < logits.size(); ++i) {
+            const auto word = static_cast<std::uint32_t>((i + 1) * 2654435761u) >> 8;
+            double value = word * 0x1p-24 * range;
+            if (step > 0.0) value = std::floor(value / step) * step;
+            logits[i] = static_cast<float>(value);
+        }
+        const Json& given = of.at("parameters");
+        SamplingParameters p;
+        p.temperature = given.at("temperature").get<float>();
+        p.seed = given.at("seed").get<std::uint64_t>();
+        p.top_k = given.value("top_k", p.top_k);
+        p.top_p = given.value("top_p", p.top_p);
+        p.min_p = given.value("min_p", p.min_p);
+        p.typical_p = given.value("typical_p", p.typical_p);
+        p.repetition_penalty = given.value("repetition_penalty", p.repetition_penalty);
+        p.frequency_penalty = given.value("frequency_penalty", p.frequency_penalty);
+        p.presence_penalty = given.value("presence_penalty", p.presence_penalty);
+        p.choice = given.value("choice", p.choice);
+        if (given.contains("logit_bias"))
+            for (const Json& bias : given.at("logit_bias"))
+                p.logit_bias.emplace_back(bias.at(0).get<std::int32_t>(), bias.at(1).get<float>());
+        const auto prompt = of.at("prompt").get<std::vector<std::int32_t>>(),
+                   output = of.at("output").get<std::vector<std::int32_t>>();
+        for (std::size_t i = 0; i < kPositions.size(); ++i)
+            EXPECT_EQ(sample_token(logits, {&p, kPositions[i], prompt, output, {}}).id, of.at("ids").at(i).get<std::int32_t>())
+                << of.dump() << " at position " << kPositions[i];
+    }
 }
 
 TEST(Sampling, GreedyTakesTheLargestAndTheLowerIdOfEqualOnes) {
