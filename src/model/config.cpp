@@ -15,8 +15,8 @@ void require(bool ok, std::string_view what, std::string_view key, std::int64_t 
 }  // namespace
 
 float ModelConfig::scale_of_layer(int layer) const {
-    if (!layer_attention_scale.empty()) return layer_attention_scale[static_cast<std::size_t>(layer)];
-    return attention_scale != 0.0f ? attention_scale : static_cast<float>(1.0 / std::sqrt(static_cast<double>(head_dim)));
+    const double scale = attention_scale != 0.0f ? static_cast<double>(attention_scale) : 1.0 / std::sqrt(static_cast<double>(head_dim));
+    return static_cast<float>(attention_scale_by_layer ? scale / (layer + 1) : scale);
 }
 
 void validate(const ModelConfig& c, std::string_view what) {

@@ -47,7 +47,7 @@ struct ModelConfig {
     bool tied_head = false;
 
     float attention_scale = 0.0f;   // 0: head_dim^-0.5
-    std::vector<float> layer_attention_scale;  // [layers], instead of attention_scale; empty: none
+    bool attention_scale_by_layer = false;  // divided by the layer's number, from 1 (GPT-2's scale_attn_by_inverse_layer_idx)
     float attention_soft_cap = 0.0f, logit_soft_cap = 0.0f;
     std::vector<int> windows;       // [layers]; 0: full attention; empty: all full
     float embedding_scale = 1.0f, residual_scale = 1.0f, logit_scale = 1.0f;

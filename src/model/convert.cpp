@@ -134,7 +134,8 @@ const Format* wanted_format(const ConvertOptions& options) {
     return format;
 }
 
-// llama3 scaling out of GGUF's table of frequency factors: the published constants, kept only when they give the same table.
+// Llama 3's scaling out of GGUF's table of frequency factors: the published low and high factors, and the power of two as original
+// length with which they give the same table.
 void recover_rope_scaling(ModelConfig& config, const Path& path) {
     if (config.rope.type != "factors") return;
     const std::vector<double>& table = config.rope.long_factor;
@@ -144,17 +145,18 @@ void recover_rope_scaling(ModelConfig& config, const Path& path) {
     guess.factor = *std::max_element(table.begin(), table.end());
     guess.low_freq_factor = 1.0;
     guess.high_freq_factor = 4.0;
-    guess.original_max_positions = 8192;
+    guess.long_factor.clear();
     const auto base = rotary_frequencies(plain, config.rotary_dim(), config.max_positions, config.max_positions).inverse;
-    const auto scaled = rotary_frequencies(guess, config.rotary_dim(), config.max_positions, config.max_positions).inverse;
-    for (std::size_t i = 0; i < table.size(); ++i) {
-        if (std::abs(base[i] / scaled[i] / table[i] - 1.0) > 1e-5)
-            throw_error<BadFileError>("{}: rope_freqs.weight is no Llama 3 scaling with original length 8192, and config.json has no other way to say it; "
-                                      "keep the GGUF layout",
-                                      path.string());
+    for (guess.original_max_positions = 16; guess.original_max_positions <= (1 << 24); guess.original_max_positions *= 2) {
+        const auto scaled = rotary_frequencies(guess, config.rotary_dim(), config.max_positions, config.max_positions).inverse;
+        bool same = true;
+        for (std::size_t i = 0; i < table.size(); ++i) same = same && std::abs(base[i] / scaled[i] / table[i] - 1.0) < 1e-5;
+        if (same) {
+            config.rope = guess;
+            return;
+        }
     }
-    config.rope = guess;
-    config.rope.long_factor.clear();
+    throw_error<BadFileError>("{}: rope_freqs.weight is no Llama 3 scaling, and config.json has no other way to say it; keep the GGUF layout", path.string());
 }
 
 // Llama 3's scaling as the table of factors that GGUF wants.

@@ -3,8 +3,6 @@
 #include "base/error.h"
 #include "model/family.h"
 
-#include <cmath>
-
 namespace narae {
 namespace {
 
@@ -37,14 +35,8 @@ ModelConfig read_config(const Json& json, std::string_view what) {
     c.norm_eps = static_cast<float>(get_double(json, "layer_norm_epsilon", what).value_or(1e-5));
     c.activation = parse_activation(get_string(json, "activation_function", what).value_or("gelu_new"), what);
     c.tied_head = get_bool(json, "tie_word_embeddings", what).value_or(true);
-    const bool scaled = get_bool(json, "scale_attn_weights", what).value_or(true);
-    const bool by_layer = get_bool(json, "scale_attn_by_inverse_layer_idx", what).value_or(false);
-    if (!scaled || by_layer) {
-        for (int layer = 0; layer < c.layers; ++layer) {
-            const double base = scaled ? 1.0 / std::sqrt(static_cast<double>(c.head_dim)) : 1.0;
-            c.layer_attention_scale.push_back(static_cast<float>(by_layer ? base / (layer + 1) : base));
-        }
-    }
+    if (!get_bool(json, "scale_attn_weights", what).value_or(true)) c.attention_scale = 1.0f;
+    c.attention_scale_by_layer = get_bool(json, "scale_attn_by_inverse_layer_idx", what).value_or(false);
     if (get_bool(json, "add_cross_attention", what).value_or(false))
         throw_error<BadFileError>("{}: add_cross_attention is true, only decoders without cross attention are supported", what);
     c.bos_ids = read_ids(json, "bos_token_id", what);
@@ -120,7 +112,7 @@ Json write_config(const ModelConfig& c) {
 }
 
 std::vector<MetadataEntry> write_metadata(const ModelConfig& c) {
-    if (c.activation != kernels::Activation::gelu_tanh || !c.layer_attention_scale.empty())
+    if (c.activation != kernels::Activation::gelu_tanh || c.attention_scale != 0.0f || c.attention_scale_by_layer)
         throw_error<BadFileError>("a gpt2 model with activation {} or its own attention scales cannot be said in GGUF; keep the Hugging Face layout",
                                   activation_config_name(c.activation));
     const auto u32 = [](std::int64_t value) { return static_cast<std::uint32_t>(value); };

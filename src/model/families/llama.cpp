@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "model/family.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace narae {
@@ -58,7 +59,9 @@ ModelConfig read_metadata(const Metadata& m) {
     c.rope.type = type == "none" ? "default" : type;
     c.rope.factor = m.get_double("llama.rope.scaling.factor").value_or(m.get_double("llama.rope.scale_linear").value_or(1.0));
     c.rope.original_max_positions = m.get_int("llama.rope.scaling.original_context_length").value_or(0);
-    c.rope.attention_factor = m.get_double("llama.rope.scaling.attn_factor");
+    // GGUF's factor comes on top of YaRN's own; transformers' replaces it.
+    if (const auto factor = m.get_double("llama.rope.scaling.attn_factor"); factor && c.rope.type == "yarn")
+        c.rope.attention_factor = *factor * (0.1 * std::log(std::max(c.rope.factor, 1.0)) + 1.0);
     if (const auto id = m.get_int("tokenizer.ggml.bos_token_id")) c.bos_ids.push_back(static_cast<std::int32_t>(*id));
     if (const auto id = m.get_int("tokenizer.ggml.eos_token_id")) c.eos_ids.push_back(static_cast<std::int32_t>(*id));
     return c;
@@ -119,7 +122,19 @@ Json write_config(const ModelConfig& c) {
     return json;
 }
 
+// The scalings that GGUF's keys of a llama model can say; Llama 3's is a tensor.
+bool rope_fits_metadata(const RopeConfig& rope) {
+    if (rope.type == "yarn") {
+        const RopeConfig plain;
+        return rope.truncate && !rope.attention_factor && !rope.mscale && !rope.mscale_all_dim && rope.beta_fast == plain.beta_fast &&
+               rope.beta_slow == plain.beta_slow;
+    }
+    return rope.type == "default" || rope.type == "linear" || rope.type == "llama3" || rope.type == "factors";
+}
+
 std::vector<MetadataEntry> write_metadata(const ModelConfig& c) {
+    if (!rope_fits_metadata(c.rope))
+        throw_error<BadFileError>("rope scaling {} with these parameters cannot be said in GGUF; keep the Hugging Face layout", c.rope.type);
     const auto u32 = [](std::int64_t value) { return static_cast<std::uint32_t>(value); };
     std::vector<MetadataEntry> m = {{"general.architecture", std::string("llama")},
                                     {"llama.context_length", u32(c.max_positions)},
@@ -139,8 +154,6 @@ std::vector<MetadataEntry> write_metadata(const ModelConfig& c) {
         m.push_back({"llama.rope.scaling.factor", static_cast<float>(c.rope.factor)});
         if (c.rope.original_max_positions > 0)
             m.push_back({"llama.rope.scaling.original_context_length", u32(c.rope.original_max_positions)});
-    } else if (c.rope.type == "dynamic" || c.rope.type == "longrope") {
-        throw_error<BadFileError>("rope scaling {} of a llama model cannot be said in GGUF; keep the Hugging Face layout", c.rope.type);
     }
     return m;
 }
