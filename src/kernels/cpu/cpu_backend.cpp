@@ -25,7 +25,7 @@ std::string CpuBackend::description() const {
 }
 
 std::unique_ptr<DeviceWeight> CpuBackend::prepare(std::span<const PackedWeight> parts, Fuse fuse, Activations activations) {
-    return make_weight(parts, fuse, activations, kernels_.name, threads_);
+    return make_weight(parts, fuse, activations, kernels_.name, weight_memory_, threads_);
 }
 
 std::unique_ptr<DeviceWeight> CpuBackend::prepare_table(const PackedWeight& table) { return make_table(table); }

@@ -8,6 +8,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/cpu/weight_memory.h"
 
 #include <array>
 #include <atomic>
@@ -89,6 +90,7 @@ private:
 
     const Kernels& kernels_;
     ThreadPool threads_;
+    WeightMemory weight_memory_;
     Buffer arena_;
     std::list<Buffer> uploads_;
     std::vector<Region> thread_regions_;

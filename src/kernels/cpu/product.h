@@ -36,7 +36,9 @@ struct Product {
                 const Strip& strip = task.strips[i];
                 const Tiles tiles = Tiles::of(task.rows, strip.integer ? Isa::kIntTokens : Isa::kFloatTokens);
                 const Range range{tiles, tiles.count * chunk / chunks, tiles.count * (chunk + 1) / chunks};
-                if (range.begin < range.end) one_strip(task, strip, range, s);
+                // The last strip has no next; asking for itself again costs nothing.
+                const Strip& next = task.strips[i + 1 < end ? i + 1 : i];
+                if (range.begin < range.end) one_strip(task, strip, next, range, s);
             }
     }
 
@@ -52,25 +54,42 @@ private:
         NARAE_INLINE int first_row() const { return row(begin); }
         NARAE_INLINE int rows() const { return row(end) - row(begin); }
     };
-    using CodesTile = void (*)(std::int64_t, const std::byte* const*, const std::byte*, float*, bool);
-    using FloatTile = void (*)(std::int64_t, const float* const*, const float*, float*, bool);
+    // The piece of the panels after the one that is computed. The first tiles ask for it: one panel each where there are two.
+    struct Coming {
+        const std::byte* panels[2] = {};
+        static NARAE_INLINE Coming of(const Strip& strip, std::int64_t offset) {
+            Coming coming;
+            for (int p = 0; p < strip.count; ++p) coming.panels[p] = strip.panels[p] + offset;
+            return coming;
+        }
+        NARAE_INLINE Ahead for_tile(int tile, int tiles, std::int64_t step) const {
+            Ahead ahead;
+            ahead.step = step;
+            for (int p = 0; p < 2; ++p)
+                if (tiles == 1 || tile == p) ahead.panels[p] = panels[p];
+            return ahead;
+        }
+    };
+    using CodesTile = void (*)(std::int64_t, const std::byte* const*, const std::byte*, float*, bool, const Ahead&);
+    using FloatTile = void (*)(std::int64_t, const float* const*, const float*, float*, bool, const Ahead&);
 
-    static void one_strip(const ProductTask& task, const Strip& strip, const Range& range, const Scratch& s) {
+    static void one_strip(const ProductTask& task, const Strip& strip, const Strip& next, const Range& range,
+                          const Scratch& s) {
         const int most = strip.integer ? Isa::kIntPanels : Isa::kFloatPanels;
         const int together = strip.count < most ? strip.count : most;
         const int rows = range.rows();
-        const bool alone = task.rows == 1 && one_row(task, strip, s);
+        const bool alone = task.rows == 1 && one_row(task, strip, next, s);
         if (!alone) {
             if (strip.integer)
-                codes(task, strip, range, together, s);
+                codes(task, strip, next, range, together, s);
             else
-                values(task, strip, range, together, s);
+                values(task, strip, next, range, together, s);
         }
         const int panels = alone ? 1 : together;
         finish(task.output, strip, range.first_row(), rows, s.sums, panels * 16, panels == 2 ? 16 : rows * 16);
     }
 
-    static bool one_row(const ProductTask& task, const Strip& strip, const Scratch& s) {
+    static bool one_row(const ProductTask& task, const Strip& strip, const Strip& next, const Scratch& s) {
         using Tile = TileProduct<Isa>;
         if (strip.integer) {
             const std::int64_t blocks = task.in / kBlock;
@@ -95,28 +114,29 @@ private:
         }
         switch (strip.kind) {
             case Kind::f32:
-                one_dense<Kind::f32>(task, strip, s);
+                one_dense<Kind::f32>(task, strip, next, s);
                 return true;
             case Kind::f16:
-                one_dense<Kind::f16>(task, strip, s);
+                one_dense<Kind::f16>(task, strip, next, s);
                 return true;
             case Kind::bf16:
-                one_dense<Kind::bf16>(task, strip, s);
+                one_dense<Kind::bf16>(task, strip, next, s);
                 return true;
             default:
                 return false;
         }
     }
     template <Kind kind>
-    static void one_dense(const ProductTask& task, const Strip& strip, const Scratch& s) {
+    static void one_dense(const ProductTask& task, const Strip& strip, const Strip& next, const Scratch& s) {
         const float* x = reinterpret_cast<const float*>(task.forms[kFloatForm]);
         if (strip.count == 2)
-            TileProduct<Isa>::template one_dense<kind, 2>(task.in, strip.panels, x, s.sums);
+            TileProduct<Isa>::template one_dense<kind, 2>(task.in, strip.panels, next.panels, x, s.sums);
         else
-            TileProduct<Isa>::template one_dense<kind, 1>(task.in, strip.panels, x, s.sums);
+            TileProduct<Isa>::template one_dense<kind, 1>(task.in, strip.panels, next.panels, x, s.sums);
     }
 
-    static void codes(const ProductTask& task, const Strip& strip, const Range& range, int together, const Scratch& s) {
+    static void codes(const ProductTask& task, const Strip& strip, const Strip& next, const Range& range, int together,
+                      const Scratch& s) {
         const std::int64_t blocks = task.in / kBlock, unit = strip.kind == Kind::q6k ? 8 : 1;
         const std::int64_t slabs = ceil_div(blocks, kSlabBlocks), slab = ceil_div(ceil_div(blocks, slabs), unit) * unit;
         const int form = scales_of(strip.kind) == 2 ? kHalfForm : kIntForm;
@@ -133,18 +153,22 @@ private:
                     panels[p] = s.panels + p * kPanelScratch;
                 }
             }
+            const std::int64_t block_bytes = panel_bytes(strip.kind, kSuperBlock) / (kSuperBlock / kBlock);
+            const Coming coming = to < blocks ? Coming::of(strip, to * block_bytes) : Coming::of(next, 0);
             for (int tile = range.begin; tile < range.end; ++tile) {
                 const int size = range.tiles.size(tile), row = range.row(tile);
+                const Ahead ahead = coming.for_tile(tile - range.begin, range.end - range.begin, block_bytes);
                 const std::byte* x = task.forms[form] + form_bytes(form, task.in, row) + from * size * token_bytes;
                 const CodesTile product = codes_tile(strip.kind, together, size);
                 for (int p = 0; p < strip.count; p += together)
                     product(to - from, panels + p, x, s.sums + (p * range.rows() + (row - range.first_row()) * together) * 16,
-                            from == 0);
+                            from == 0, ahead);
             }
         }
     }
 
-    static void values(const ProductTask& task, const Strip& strip, const Range& range, int together, const Scratch& s) {
+    static void values(const ProductTask& task, const Strip& strip, const Strip& next, const Range& range, int together,
+                       const Scratch& s) {
         const std::int64_t slab = strip.kind == Kind::q6k ? 256 : kSlabInputs;
         for (std::int64_t from = 0; from < task.in; from += slab) {
             const std::int64_t to = smaller(task.in, from + slab);
@@ -158,13 +182,19 @@ private:
                     panels[p] = values;
                 }
             }
+            // Two inputs at a time; codes that meet f32 are not asked for beforehand.
+            const std::int64_t pair_bytes = has_codes(strip.kind) ? 0 : panel_bytes(strip.kind, 2);
+            const Coming coming = pair_bytes == 0 ? Coming{}
+                                  : to < task.in  ? Coming::of(strip, to / 2 * pair_bytes)
+                                                  : Coming::of(next, 0);
             for (int tile = range.begin; tile < range.end; ++tile) {
                 const int size = range.tiles.size(tile), row = range.row(tile);
+                const Ahead ahead = coming.for_tile(tile - range.begin, range.end - range.begin, pair_bytes);
                 const float* x = reinterpret_cast<const float*>(task.forms[kFloatForm]) + row * task.in + from * size;
                 const FloatTile product = float_tile(together, size);
                 for (int p = 0; p < strip.count; p += together)
                     product(to - from, panels + p, x, s.sums + (p * range.rows() + (row - range.first_row()) * together) * 16,
-                            from == 0);
+                            from == 0, ahead);
             }
         }
     }

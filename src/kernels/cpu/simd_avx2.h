@@ -165,7 +165,7 @@ struct Isa {
         store_halves(x, _mm_packus_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1)),
                      _mm_packus_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1)), count);
     }
-    static NARAE_INLINE void prefetch(const void* x) { _mm_prefetch(static_cast<const char*>(x), _MM_HINT_T0); }
+    static NARAE_INLINE void prefetch(const void* x) { _mm_prefetch(static_cast<const char*>(x), _MM_HINT_T1); }
 
 private:
     static NARAE_INLINE __m256i dot(__m256i sum, __m256i codes, __m256i activations) {

@@ -105,7 +105,7 @@ struct Isa {
         const __mmask16 is_nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
         store_halves(x, _mm512_cvtepi32_epi16(_mm512_mask_blend_epi32(is_nan, rounded, quiet)), count);
     }
-    static NARAE_INLINE void prefetch(const void* x) { _mm_prefetch(static_cast<const char*>(x), _MM_HINT_T0); }
+    static NARAE_INLINE void prefetch(const void* x) { _mm_prefetch(static_cast<const char*>(x), _MM_HINT_T1); }
 
 private:
     static NARAE_INLINE __mmask16 first(int count) { return static_cast<__mmask16>((1u << count) - 1u); }

@@ -7,6 +7,7 @@
 //   dot_nibbles       two 4-bit codes (unsigned) a byte, with two groups of four activations; join_nibbles adds the halves
 //   keep_lanes        a in lanes [begin, end), 0 <= begin, end <= 16, `other` elsewhere
 //   largest, max      a NaN may be lost
+//   prefetch          towards the second-level cache
 #pragma once
 
 #include "kernels/cpu/inline.h"
@@ -213,7 +214,7 @@ struct Isa {
             store_half(x, i, is_nan ? bits >> 16 | 0x40u : (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
         }
     }
-    static NARAE_INLINE void prefetch(const void* x) { __builtin_prefetch(x); }
+    static NARAE_INLINE void prefetch(const void* x) { __builtin_prefetch(x, 0, 2); }
 
 private:
     static NARAE_INLINE int byte_of(const I& a, int i) {

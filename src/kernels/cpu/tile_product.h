@@ -7,20 +7,40 @@
 
 namespace narae::kernels::cpu {
 
+// What a tile asks for beforehand, so that memory works while it computes: for every block (or input) `lines` cache lines at
+// panels[p] + block * step.
+struct Ahead {
+    const std::byte* panels[2] = {};
+    std::int64_t step = 0;
+};
+
 template <class Isa>
 struct TileProduct {
     using F = typename Isa::F;
     using I = typename Isa::I;
 
+    // A single row reads so far ahead: more than a first-level cache's misses in flight can hide, in the second-level cache.
+    static constexpr std::int64_t kFar = 6144;
+
+    static NARAE_INLINE void ask(const Ahead& ahead, std::int64_t index) {
+        for (int p = 0; p < 2; ++p) {
+            if (!ahead.panels[p]) continue;
+            const std::byte* at = ahead.panels[p] + index * ahead.step;
+            for (std::int64_t line = 0; line < ahead.step; line += 64) Isa::prefetch(at + line);
+        }
+    }
+
     // Wide blocks; S scales a block, M: minimums.
     template <int P, int T, int S, bool M>
-    static void codes(std::int64_t blocks, const std::byte* const* panels, const std::byte* x, float* sums, bool first) {
+    static void codes(std::int64_t blocks, const std::byte* const* panels, const std::byte* x, float* sums, bool first,
+                      const Ahead& ahead) {
         constexpr int kStep = kCodeBytes + 64 * S * (M ? 2 : 1), kRun = kCodeVectors / S;
         F acc[P][T];
         load_sums<P, T>(acc, sums, first);
         const std::byte* w[P];
         for (int p = 0; p < P; ++p) w[p] = panels[p];
         for (std::int64_t b = 0; b < blocks; ++b) {
+            ask(ahead, b);
             const std::byte* numbers = x + T * kBlock;
             NARAE_UNROLL
             for (int s = 0; s < S; ++s) {
@@ -72,12 +92,14 @@ struct TileProduct {
 
     // f32 panels [inputs][16], tokens f32 [inputs][T].
     template <int P, int T>
-    static void values(std::int64_t inputs, const float* const* panels, const float* x, float* sums, bool first) {
+    static void values(std::int64_t inputs, const float* const* panels, const float* x, float* sums, bool first,
+                       const Ahead& ahead) {
         F acc[P][T];
         load_sums<P, T>(acc, sums, first);
         const float* w[P];
         for (int p = 0; p < P; ++p) w[p] = panels[p];
         for (std::int64_t k = 0; k < inputs; ++k) {
+            if (k % 2 == 0) ask(ahead, k / 2);
             F value[P];
             NARAE_UNROLL
             for (int p = 0; p < P; ++p) value[p] = Isa::load(w[p] + k * 16);
@@ -95,7 +117,7 @@ struct TileProduct {
     // One token against panels as they lie in memory: q4, q4_min, q8.
     template <bool M>
     static void one_q4(std::int64_t blocks, const std::byte* w, const std::byte* x, float* sums) {
-        constexpr int kStep = M ? 320 : 288, kAhead = 1024;
+        constexpr int kStep = M ? 320 : 288;
         F acc = Isa::zero();
         for (std::int64_t b = 0; b < blocks; ++b) {
             const std::byte* numbers = x + kBlock;
@@ -103,7 +125,7 @@ struct TileProduct {
             I high = Isa::zero_int();
             NARAE_UNROLL
             for (int v = 0; v < 4; ++v) {
-                Isa::prefetch(w + kAhead + v * 64);
+                Isa::prefetch(w + kFar + v * 64);
                 Isa::dot_nibbles(low, high, Isa::load_int(w + v * 64), Isa::broadcast_int(x + v * 4),
                                  Isa::broadcast_int(x + 16 + v * 4));
             }
@@ -116,15 +138,14 @@ struct TileProduct {
         Isa::store(sums, acc);
     }
     static void one_q8(std::int64_t blocks, const std::byte* w, const std::byte* x, float* sums) {
-        constexpr int kAhead = 1088;
         F acc = Isa::zero();
         for (std::int64_t b = 0; b < blocks; ++b) {
             const std::byte* numbers = x + kBlock;
             I dot = Isa::dot_start(numbers + 4), second = Isa::zero_int();
             NARAE_UNROLL
             for (int v = 0; v < kCodeVectors; v += 2) {
-                Isa::prefetch(w + kAhead + v * 64);
-                Isa::prefetch(w + kAhead + v * 64 + 64);
+                Isa::prefetch(w + kFar + v * 64);
+                Isa::prefetch(w + kFar + v * 64 + 64);
                 dot = Isa::dot(dot, Isa::load_int(w + v * 64), Isa::broadcast_int(x + v * 4));
                 second = Isa::dot(second, Isa::load_int(w + v * 64 + 64), Isa::broadcast_int(x + v * 4 + 4));
             }
@@ -136,34 +157,45 @@ struct TileProduct {
         Isa::store(sums, acc);
     }
 
-    // One token against P dense panels as they lie in memory, several at once to hide the latency of the sums.
+    // One token against P dense panels as they lie in memory, several at once to hide the latency of the sums. `next` is where
+    // the same panels of the following strip begin.
     template <Kind kind, int P>
-    static void one_dense(std::int64_t inputs, const std::byte* const* panels, const float* x, float* sums) {
+    static void one_dense(std::int64_t inputs, const std::byte* const* panels, const std::byte* const* next, const float* x,
+                          float* sums) {
+        constexpr std::int64_t kBytes = kind == Kind::f32 ? 64 : 32, kInputsAhead = kFar / kBytes;
         F acc[P];
-        const std::byte* w[P];
         NARAE_UNROLL
-        for (int p = 0; p < P; ++p) {
-            acc[p] = Isa::zero();
-            w[p] = panels[p];
-        }
-        std::int64_t k = 0;
-        for (; k + 2 <= inputs; k += 2) {
-            const F first = Isa::broadcast(x + k), second = Isa::broadcast(x + k + 1);
-            NARAE_UNROLL
-            for (int p = 0; p < P; ++p) {
-                F a, b;
-                load_two<kind>(w[p], k, a, b);
-                acc[p] = Isa::fma(a, first, acc[p]);
-                acc[p] = Isa::fma(b, second, acc[p]);
-            }
-        }
-        for (; k < inputs; ++k)
-            for (int p = 0; p < P; ++p) acc[p] = Isa::fma(load_one<kind>(w[p], k), Isa::broadcast(x + k), acc[p]);
+        for (int p = 0; p < P; ++p) acc[p] = Isa::zero();
+        const std::int64_t turn = inputs > kInputsAhead ? (inputs - kInputsAhead) / 2 * 2 : 0, even = inputs / 2 * 2;
+        const std::byte* far[P];
+        for (int p = 0; p < P; ++p) far[p] = panels[p] + kFar;
+        dense_inputs<kind, P>(0, turn, panels, far, x, acc);
+        for (int p = 0; p < P; ++p) far[p] = (next[p] ? next[p] : panels[p]) - turn * kBytes;
+        dense_inputs<kind, P>(turn, even, panels, far, x, acc);
+        for (std::int64_t k = even; k < inputs; ++k)
+            for (int p = 0; p < P; ++p) acc[p] = Isa::fma(load_one<kind>(panels[p], k), Isa::broadcast(x + k), acc[p]);
         NARAE_UNROLL
         for (int p = 0; p < P; ++p) Isa::store(sums + 16 * p, acc[p]);
     }
 
 private:
+    template <Kind kind, int P>
+    static NARAE_INLINE void dense_inputs(std::int64_t begin, std::int64_t end, const std::byte* const* panels,
+                                          const std::byte* const* far, const float* x, F (&acc)[P]) {
+        constexpr std::int64_t kBytes = kind == Kind::f32 ? 64 : 32;
+        for (std::int64_t k = begin; k < end; k += 2) {
+            const F first = Isa::broadcast(x + k), second = Isa::broadcast(x + k + 1);
+            NARAE_UNROLL
+            for (int p = 0; p < P; ++p) {
+                Isa::prefetch(far[p] + k * kBytes);
+                if (kind == Kind::f32) Isa::prefetch(far[p] + k * kBytes + 64);
+                F a, b;
+                load_two<kind>(panels[p], k, a, b);
+                acc[p] = Isa::fma(a, first, acc[p]);
+                acc[p] = Isa::fma(b, second, acc[p]);
+            }
+        }
+    }
     template <Kind kind>
     static NARAE_INLINE F load_one(const std::byte* w, std::int64_t k) {
         if constexpr (kind == Kind::f32) return Isa::load(floats(w) + k * 16);

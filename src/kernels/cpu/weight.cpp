@@ -76,14 +76,14 @@ std::uint64_t weight_bytes(std::span<const PackedWeight> parts) {
 }
 
 std::unique_ptr<CpuWeight> make_weight(std::span<const PackedWeight> parts, Fuse fuse, Activations activations,
-                                       const char* instruction_set, ThreadPool& threads) {
+                                       const char* instruction_set, WeightMemory& memory, ThreadPool& threads) {
     NARAE_CHECK(!parts.empty() && parts.size() <= kMaxParts, "prepare: {} weights", parts.size());
     NARAE_CHECK(fuse != Fuse::none || parts.size() == 1, "prepare: {} weights without fusing", parts.size());
     auto weight = std::make_unique<CpuWeight>();
     weight->in = parts.front().in;
     weight->fuse = fuse;
     weight->bytes = weight_bytes(parts);
-    weight->memory = Buffer(weight->bytes);
+    weight->memory = memory.take(weight->bytes);
     weight->by_turns = fuse == Fuse::interleaved && kind_of(*parts[0].format) == kind_of(*parts[1].format) &&
                        meets_int8(parts[0], activations) == meets_int8(parts[1], activations);
 
@@ -92,7 +92,7 @@ std::unique_ptr<CpuWeight> make_weight(std::span<const PackedWeight> parts, Fuse
         std::size_t part;
     };
     std::vector<Piece> pieces;
-    std::byte* at = weight->memory.data();
+    std::byte* at = weight->memory.data;
     for (const PackedWeight& part : parts) {
         NARAE_CHECK(part.in == weight->in, "prepare: {} has in {}, the first weight {}", part.name, part.in, weight->in);
         NARAE_CHECK(fuse != Fuse::interleaved || (parts.size() == 2 && part.out == parts[0].out),
@@ -101,7 +101,7 @@ std::unique_ptr<CpuWeight> make_weight(std::span<const PackedWeight> parts, Fuse
         const std::int64_t bytes = panel_bytes(kind, part.in);
         const auto p = weight->laid.size();
         if (weight->by_turns) {
-            weight->laid.push_back({kind, weight->memory.data() + static_cast<std::int64_t>(p) * bytes, 2 * bytes});
+            weight->laid.push_back({kind, weight->memory.data + static_cast<std::int64_t>(p) * bytes, 2 * bytes});
         } else {
             weight->laid.push_back({kind, at, bytes});
             at += panels_of(part) * bytes;

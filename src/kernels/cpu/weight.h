@@ -4,6 +4,7 @@
 #include "base/threads.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/weight_memory.h"
 
 #include <vector>
 
@@ -19,7 +20,7 @@ struct CpuWeight final : DeviceWeight {
     std::vector<Strip> strips;
     bool wanted[kForms] = {};  // forms of activations that the strips read
     bool by_turns = false;     // gate and up share strips
-    Buffer memory;
+    WeightMemory::Taken memory;
     PackedWeight table;  // a view; format null: panels
 
     // Row `index` of a weight of one part, as f32.
@@ -27,7 +28,7 @@ struct CpuWeight final : DeviceWeight {
 };
 
 std::unique_ptr<CpuWeight> make_weight(std::span<const PackedWeight> parts, Fuse fuse, Activations activations,
-                                       const char* instruction_set, ThreadPool& threads);
+                                       const char* instruction_set, WeightMemory& memory, ThreadPool& threads);
 std::unique_ptr<CpuWeight> make_table(const PackedWeight& table);
 std::uint64_t weight_bytes(std::span<const PackedWeight> parts);
 
