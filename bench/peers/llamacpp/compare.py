@@ -30,9 +30,9 @@ def llama_bench(peer, model, prompt, new, threads):
     return [str(peer / "build/bin/llama-bench"), "-m", str(model), "-p", str(prompt), "-n", str(new), "-t", str(threads), "-r", "2", "-o", "json"]
 
 
-def narae_bench(narae, model, prompt, new, threads, sequences=1):
-    command = [str(narae), "bench", str(model), "-p", str(prompt), "-n", str(new), "-t", str(threads), "-r", "2", "--json"]
-    return command + (["-b", str(sequences)] if sequences > 1 else [])
+def narae_bench(narae, model, prompt, new, threads, sequences=1, depth=0):
+    return [str(narae), "bench", str(model), "-p", str(prompt), "-n", str(new), "-t", str(threads), "-b", str(sequences), "-d", str(depth), "-r", "2",
+            "--json"]
 
 
 def bench_samples(text):
@@ -46,6 +46,7 @@ def bench_samples(text):
     return samples
 
 
+# One measurement is a prompt of BATCH_PROMPT tokens for each sequence, then BATCH_NEW tokens for all together; only these are counted.
 def llama_batched(peer, model, sequences, threads):
     return [str(peer / "build/bin/llama-batched-bench"), "-m", str(model), "-npp", str(BATCH_PROMPT), "-ntg", str(BATCH_NEW), "-npl", str(sequences),
             "-c", "2048", "-t", str(threads), "-tb", str(threads), "--output-format", "jsonl"]
@@ -116,7 +117,7 @@ def plan(groups, peer, narae):
     if "batch" in groups:
         for kind, goal in (("Q4_1", "2.0"), ("Q4_0", "1.0")):
             add("llama.cpp", smol(kind), 2, llama_batched(peer, models / smol(kind), 8, 2), llama_batched_samples)
-            add("narae", smol(kind), 2, narae_bench(narae, models / smol(kind), BATCH_PROMPT, BATCH_NEW, 2, sequences=8), bench_samples)
+            add("narae", smol(kind), 2, narae_bench(narae, models / smol(kind), 0, BATCH_NEW, 2, sequences=8, depth=BATCH_PROMPT), bench_samples)
             rows.append(Row(f"SmolLM2 {kind}, 8 sequences", smol(kind), smol(kind), f"tg{BATCH_NEW}x8", 2, goal))
     if "big" in groups:
         add("llama.cpp", BIG, 2, llama_bench(peer, models / BIG, 64, 32, 2), bench_samples)
@@ -168,32 +169,32 @@ def run_once(command):
         return out.read().decode(errors="replace"), seconds, usage.ru_maxrss / 1024, others
 
 
-def run(command, quiet_seconds):
-    """The least disturbed of at most three runs."""
+def run(command, patience):
+    """The least disturbed of at most three runs; the first one if nobody waits."""
     best = None
     for _ in range(3):
-        wait_until_quiet(quiet_seconds)
+        wait_until_quiet(patience)
         result = run_once(command)
         if best is None or result[3] < best[3]:
             best = result
-        if best[3] < DISTURBED:
+        if best[3] < DISTURBED or patience == 0:
             break
     return best
 
 
-def measure(programs, peer, rounds, quiet_seconds):
+def measure(programs, peer, rounds, patience):
     samples, others, bandwidth = {}, {}, {}
     for program in programs:  # pages of the files come from the disk once
         if program.read is None:
             run_once(program.command)
     for number in range(rounds):
         for threads in sorted({program.threads for program in programs}):
-            text = run([str(peer / "membw"), str(threads), "3"], quiet_seconds)[0]
+            text = run([str(peer / "membw"), str(threads), "3"], patience)[0]
             bandwidth.setdefault(threads, []).append(json.loads(text)["median"])
             for program in programs:
                 if program.threads != threads:
                     continue
-                text, seconds, memory, share = run(program.command, quiet_seconds)
+                text, seconds, memory, share = run(program.command, patience)
                 found = program.read(text) if program.read else {"start": [seconds], "memory": [memory]}
                 for test, values in found.items():
                     key = (program.tool, program.model, test, threads)
@@ -242,7 +243,7 @@ def main():
     parser.add_argument("narae", type=pathlib.Path)
     parser.add_argument("--groups", default="small,batch,start", help="of small, batch, start, big, big-start")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quiet-seconds", type=int, default=60, help="how long to wait for an idle machine before a run")
+    parser.add_argument("--patience", type=int, default=60, help="seconds to wait for an idle machine before a run; 0: run at once, and take what comes")
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--markdown", type=pathlib.Path)
     arguments = parser.parse_args()
@@ -250,7 +251,7 @@ def main():
     if unknown := set(groups) - {"small", "batch", "start", "big", "big-start"}:
         parser.error(f"unknown groups: {', '.join(sorted(unknown))}")
     programs, rows = plan(groups, arguments.peer.resolve(), arguments.narae.resolve())
-    samples, others, bandwidth = measure(programs, arguments.peer.resolve(), arguments.rounds, arguments.quiet_seconds)
+    samples, others, bandwidth = measure(programs, arguments.peer.resolve(), arguments.rounds, arguments.patience)
     text, results = table(rows, samples, others, bandwidth)
     about = machine()
     print(f"{about['cpu']}, {about['processors']} processors; {arguments.rounds} rounds\n\n{text}", end="")
