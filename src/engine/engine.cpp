@@ -11,11 +11,11 @@ using kernels::kBlockTokens;
 struct Engine::Sequence {
     RequestId id = 0;
     Request request;
-    std::vector<std::int32_t> tokens;        // prompt, then what was chosen
-    std::int64_t computed = 0;               // tokens whose keys and values are in the cache
-    int slot = -1;                           // while it runs
+    std::vector<std::int32_t> tokens;               // prompt, then what was chosen
+    std::int64_t computed = 0;                      // tokens whose keys and values are in the cache
+    int slot = -1;                                  // while it runs
     std::vector<std::vector<std::int32_t>> blocks;  // by layer group
-    bool last_in_slot = false;               // the newest token is the one last sampled in `slot`
+    bool last_in_slot = false;                      // the newest token is the one last sampled in `slot`
     bool cancelled = false;
 
     std::int64_t generated() const { return static_cast<std::int64_t>(tokens.size() - request.prompt.size()); }
@@ -23,11 +23,16 @@ struct Engine::Sequence {
 
 std::string_view finish_reason_name(FinishReason reason) {
     switch (reason) {
-        case FinishReason::none: return "";
-        case FinishReason::stop: return "stop";
-        case FinishReason::length: return "length";
-        case FinishReason::cancelled: return "cancelled";
-        case FinishReason::numeric_error: return "numeric_error";
+        case FinishReason::none:
+            return "";
+        case FinishReason::stop:
+            return "stop";
+        case FinishReason::length:
+            return "length";
+        case FinishReason::cancelled:
+            return "cancelled";
+        case FinishReason::numeric_error:
+            return "numeric_error";
     }
     return "";
 }
@@ -62,17 +67,21 @@ RequestId Engine::submit(Request request) {
     const int vocab = model_.config().vocab;
     if (request.prompt.empty()) throw_error<UsageError>("the prompt is empty; give at least one token");
     for (std::int32_t id : request.prompt)
-        if (id < 0 || id >= vocab) throw_error<UsageError>("token id {} is outside the vocabulary, need 0 to {}", id, vocab - 1);
+        if (id < 0 || id >= vocab)
+            throw_error<UsageError>("token id {} is outside the vocabulary, need 0 to {}", id, vocab - 1);
     if (request.max_tokens < 0) throw_error<UsageError>("max_tokens is {}, need 0 or more", request.max_tokens);
     kernels::validate(request.sampling, vocab);
     const auto length = static_cast<std::int64_t>(request.prompt.size());
     if (length >= limits.max_context)
-        throw_error<UsageError>("the prompt has {} tokens, but the context holds {} and one must be left for the answer; shorten it or raise --ctx-size",
-                                length, limits.max_context);
+        throw_error<UsageError>(
+            "the prompt has {} tokens, but the context holds {} and one must be left for the answer; shorten it or raise "
+            "--ctx-size",
+            length, limits.max_context);
     const std::int64_t room = std::int64_t{pools_.front().capacity()} * kBlockTokens;
     const std::int64_t wanted = request.max_tokens > 0 ? length + request.max_tokens : length + 1;
     if (std::min<std::int64_t>(wanted, limits.max_context) > room)
-        throw_error<UsageError>("the request needs {} tokens of KV cache, but it holds {}; shorten it or raise the cache's limit", wanted, room);
+        throw_error<UsageError>(
+            "the request needs {} tokens of KV cache, but it holds {}; shorten it or raise the cache's limit", wanted, room);
 
     auto sequence = std::make_unique<Sequence>();
     sequence->id = next_id_++;
@@ -97,7 +106,8 @@ void Engine::admit() {
         // A newcomer starts only where its first chunk fits without taking blocks from those who run.
         Sequence& next = *waiting_.front();
         const auto first = std::min<std::int64_t>(static_cast<std::int64_t>(next.tokens.size()), model_.limits.max_rows);
-        const bool fits = std::all_of(pools_.begin(), pools_.end(), [&](const BlockPool& pool) { return pool.free() >= blocks_of(first); });
+        const bool fits =
+            std::all_of(pools_.begin(), pools_.end(), [&](const BlockPool& pool) { return pool.free() >= blocks_of(first); });
         if (!fits && !running_.empty()) return;
         next.slot = free_slots_.back();
         free_slots_.pop_back();
@@ -236,12 +246,17 @@ void Engine::step(std::vector<Event>& events) {
     for (const Sequence* sequence : sampled) {
         const std::span<const std::int32_t> tokens(sequence->tokens);
         const std::size_t prompt = sequence->request.prompt.size();
-        rows.push_back({&sequence->request.sampling, static_cast<std::int64_t>(tokens.size()), tokens.first(prompt), tokens.subspan(prompt), {}});
+        rows.push_back({&sequence->request.sampling,
+                        static_cast<std::int64_t>(tokens.size()),
+                        tokens.first(prompt),
+                        tokens.subspan(prompt),
+                        {}});
         slots.push_back(sequence->slot);
     }
 
     kernels::Backend& backend = *model_.backend;
-    const kernels::StepKey key = (static_cast<std::uint64_t>(batch.rows) << 40) ^ (static_cast<std::uint64_t>(batch.sequences) << 20) ^ sampled.size();
+    const kernels::StepKey key =
+        (static_cast<std::uint64_t>(batch.rows) << 40) ^ (static_cast<std::uint64_t>(batch.sequences) << 20) ^ sampled.size();
     const kernels::Ticket ticket = backend.step(key, [&] {
         model_.decoder.forward(backend, batch, kv_, model_.workspace);
         if (!sampled.empty()) backend.sample(model_.workspace.logits, rows, slots);
@@ -267,8 +282,8 @@ void Engine::step(std::vector<Event>& events) {
         sequence.last_in_slot = true;
         ++stats_.generated_tokens;
         const Request& request = sequence.request;
-        const bool ended = !request.ignore_end &&
-                           std::find(request.end_ids.begin(), request.end_ids.end(), token) != request.end_ids.end();
+        const bool ended =
+            !request.ignore_end && std::find(request.end_ids.begin(), request.end_ids.end(), token) != request.end_ids.end();
         const bool full = (request.max_tokens > 0 && sequence.generated() >= request.max_tokens) ||
                           static_cast<std::int64_t>(sequence.tokens.size()) >= model_.limits.max_context;
         if (ended || full)

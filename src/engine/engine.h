@@ -57,7 +57,7 @@ private:
     std::vector<std::unique_ptr<kernels::KvStorage>> kv_;  // by layer group
     std::vector<BlockPool> pools_;                         // by layer group
     std::deque<std::unique_ptr<Sequence>> waiting_;
-    std::vector<std::unique_ptr<Sequence>> running_;       // in order of admission
+    std::vector<std::unique_ptr<Sequence>> running_;  // in order of admission
     std::vector<std::int32_t> free_slots_;
     RequestId next_id_ = 1;
     EngineStats stats_;

@@ -12,17 +12,17 @@ namespace narae {
 using RequestId = std::uint64_t;
 
 struct Request {
-    std::vector<std::int32_t> prompt;          // at least one token
+    std::vector<std::int32_t> prompt;  // at least one token
     kernels::SamplingParameters sampling;
-    int max_tokens = 0;                        // to generate; 0: until the context is full
-    std::vector<std::int32_t> end_ids;         // that end the answer; the end id itself is reported
+    int max_tokens = 0;                 // to generate; 0: until the context is full
+    std::vector<std::int32_t> end_ids;  // that end the answer; the end id itself is reported
     bool ignore_end = false;
 };
 
 enum class FinishReason : std::uint8_t {
-    none,           // goes on
-    stop,           // an end id
-    length,         // max_tokens or the context's end
+    none,    // goes on
+    stop,    // an end id
+    length,  // max_tokens or the context's end
     cancelled,
     numeric_error,  // the model's logits were not numbers
 };

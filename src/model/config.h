@@ -14,23 +14,23 @@ namespace narae {
 // Rotary position embedding and its scalings (Su et al. 2021; transformers' modeling_rope_utils.py).
 struct RopeConfig {
     double theta = 10000.0;
-    double partial = 1.0;  // share of head_dim that rotates
-    bool interleaved = false;  // pairs (2i, 2i + 1), as GGUF stores Llama; otherwise halves, as Hugging Face does
+    double partial = 1.0;          // share of head_dim that rotates
+    bool interleaved = false;      // pairs (2i, 2i + 1), as GGUF stores Llama; otherwise halves, as Hugging Face does
     std::string type = "default";  // default, linear, dynamic, llama3, yarn, longrope, or factors (a table out of the file)
     double factor = 1.0;
-    std::int64_t original_max_positions = 0;  // 0: max_positions
-    double low_freq_factor = 1.0, high_freq_factor = 4.0;        // llama3
-    double beta_fast = 32.0, beta_slow = 1.0;                    // yarn
-    bool truncate = true;                                        // yarn
+    std::int64_t original_max_positions = 0;                         // 0: max_positions
+    double low_freq_factor = 1.0, high_freq_factor = 4.0;            // llama3
+    double beta_fast = 32.0, beta_slow = 1.0;                        // yarn
+    bool truncate = true;                                            // yarn
     std::optional<double> attention_factor, mscale, mscale_all_dim;  // yarn, longrope
-    std::vector<double> short_factor, long_factor;               // longrope; `factors`: long_factor divides every frequency
+    std::vector<double> short_factor, long_factor;                   // longrope; `factors`: long_factor divides every frequency
 };
 
 enum class Positions : std::uint8_t { rope, learned };
 
 struct ModelConfig {
-    std::string family;             // "llama"
-    std::string architecture;       // as the file names it: "LlamaForCausalLM"
+    std::string family;        // "llama"
+    std::string architecture;  // as the file names it: "LlamaForCausalLM"
     int layers = 0, hidden = 0, heads = 0, kv_heads = 0, head_dim = 0, ffn = 0, vocab = 0;
     int max_positions = 0;
 
@@ -39,17 +39,17 @@ struct ModelConfig {
 
     Positions positions = Positions::rope;
     RopeConfig rope;
-    int position_offset = 0;        // of learned positions
+    int position_offset = 0;  // of learned positions
 
     kernels::Activation activation = kernels::Activation::silu;
-    bool gated = true;              // down(act(gate) * up), otherwise down(act(up))
+    bool gated = true;  // down(act(gate) * up), otherwise down(act(up))
     bool qkv_bias = false, o_bias = false, mlp_bias = false;
     bool tied_head = false;
 
-    float attention_scale = 0.0f;   // 0: head_dim^-0.5
+    float attention_scale = 0.0f;           // 0: head_dim^-0.5
     bool attention_scale_by_layer = false;  // divided by the layer's number, from 1 (GPT-2's scale_attn_by_inverse_layer_idx)
     float attention_soft_cap = 0.0f, logit_soft_cap = 0.0f;
-    std::vector<int> windows;       // [layers]; 0: full attention; empty: all full
+    std::vector<int> windows;  // [layers]; 0: full attention; empty: all full
     float embedding_scale = 1.0f, residual_scale = 1.0f, logit_scale = 1.0f;
 
     std::vector<std::int32_t> bos_ids, eos_ids;

@@ -19,7 +19,8 @@ struct FileType {
     std::string_view format;
     std::uint32_t number;
 };
-constexpr FileType kFileTypes[] = {{"f32", 0}, {"f16", 1}, {"q4_0", 2}, {"q4_1", 3}, {"q8_0", 7}, {"q5_0", 8}, {"q5_1", 9}, {"bf16", 32}};
+constexpr FileType kFileTypes[] = {{"f32", 0},  {"f16", 1},  {"q4_0", 2}, {"q4_1", 3},
+                                   {"q8_0", 7}, {"q5_0", 8}, {"q5_1", 9}, {"bf16", 32}};
 
 bool quantized(const Format& format) { return !format.dtype.has_value(); }
 
@@ -68,7 +69,8 @@ struct Producer {
         std::vector<float> turned(values.size());
         for (std::int64_t row = 0; row < packed.out; ++row)
             for (std::int64_t column = 0; column < packed.in; ++column)
-                turned[static_cast<std::size_t>(column * packed.out + row)] = values[static_cast<std::size_t>(row * packed.in + column)];
+                turned[static_cast<std::size_t>(column * packed.out + row)] =
+                    values[static_cast<std::size_t>(row * packed.in + column)];
         format->pack(turned.data(), static_cast<std::int64_t>(turned.size()), target.data());
     }
 
@@ -76,7 +78,8 @@ struct Producer {
         const std::vector<float> values = unpack_all(found->stored->packed);
         std::vector<float> ordered(values.size());
         const auto count = static_cast<std::int64_t>(values.size());
-        for (std::int64_t i = 0; i < count; ++i) ordered[static_cast<std::size_t>(i)] = values[static_cast<std::size_t>(source_index(i, count))];
+        for (std::int64_t i = 0; i < count; ++i)
+            ordered[static_cast<std::size_t>(i)] = values[static_cast<std::size_t>(source_index(i, count))];
         format->pack(ordered.data(), count, target.data());
     }
 
@@ -101,8 +104,8 @@ struct Producer {
     }
 };
 
-// The format of one tensor in the target. The rules are llama-quantize's for the file types that narae can pack, but for the output
-// matrix: it stays in 8 bits, since that costs little and a tied one is also the embedding.
+// The format of one tensor in the target. The rules are llama-quantize's for the file types that narae can pack, but for the
+// output matrix: it stays in 8 bits, since that costs little and a tied one is also the embedding.
 const Format* target_format(const FoundWeight& found, const ConvertOptions& options, const Format* wanted, bool is_head) {
     const Format* const stored = found.stored->packed.format;
     const bool gguf = options.naming == Naming::gguf;
@@ -134,8 +137,8 @@ const Format* wanted_format(const ConvertOptions& options) {
     return format;
 }
 
-// Llama 3's scaling out of GGUF's table of frequency factors: the published low and high factors, and the power of two as original
-// length with which they give the same table.
+// Llama 3's scaling out of GGUF's table of frequency factors: the published low and high factors, and the power of two as
+// original length with which they give the same table.
 void recover_rope_scaling(ModelConfig& config, const Path& path) {
     if (config.rope.type != "factors") return;
     const std::vector<double>& table = config.rope.long_factor;
@@ -156,7 +159,9 @@ void recover_rope_scaling(ModelConfig& config, const Path& path) {
             return;
         }
     }
-    throw_error<BadFileError>("{}: rope_freqs.weight is no Llama 3 scaling, and config.json has no other way to say it; keep the GGUF layout", path.string());
+    throw_error<BadFileError>(
+        "{}: rope_freqs.weight is no Llama 3 scaling, and config.json has no other way to say it; keep the GGUF layout",
+        path.string());
 }
 
 // Llama 3's scaling as the table of factors that GGUF wants.
@@ -165,12 +170,13 @@ void add_rope_factors(const ModelConfig& config, CheckpointToSave& result) {
     RopeConfig plain = config.rope;
     plain.type = "default";
     const auto base = rotary_frequencies(plain, config.rotary_dim(), config.max_positions, config.max_positions).inverse;
-    const auto scaled = rotary_frequencies(config.rope, config.rotary_dim(), config.max_positions, config.max_positions).inverse;
+    const auto scaled =
+        rotary_frequencies(config.rope, config.rotary_dim(), config.max_positions, config.max_positions).inverse;
     std::vector<float> factors(base.size());
     for (std::size_t i = 0; i < base.size(); ++i) factors[i] = base[i] / scaled[i];
-    result.weights.push_back({"rope_freqs.weight", Shape{static_cast<std::int64_t>(factors.size())}, find_format("f32"), [factors](std::span<std::byte> target) {
-                                  std::memcpy(target.data(), factors.data(), target.size());
-                              }});
+    result.weights.push_back(
+        {"rope_freqs.weight", Shape{static_cast<std::int64_t>(factors.size())}, find_format("f32"),
+         [factors](std::span<std::byte> target) { std::memcpy(target.data(), factors.data(), target.size()); }});
 }
 
 }  // namespace
@@ -194,11 +200,13 @@ CheckpointToSave convert(const Checkpoint& checkpoint, const ConvertOptions& opt
         if (slot == Slot::rope_factors && !to_gguf) continue;
         const bool is_head = slot == Slot::head || (slot == Slot::token_embedding && config.tied_head);
         const Format* format = target_format(weight, options, wanted, is_head);
-        if (weight.slot.shape.rank() == 2 && !is_head && slot != Slot::token_embedding && slot != Slot::position_embedding) main = format;
+        if (weight.slot.shape.rank() == 2 && !is_head && slot != Slot::token_embedding && slot != Slot::position_embedding)
+            main = format;
         Shape shape = weight.slot.shape;
         if (!to_gguf && weight.slot.hf_transposed && shape.rank() == 2) shape = Shape{shape[1], shape[0]};
         const Producer produce{&weight, checkpoint.naming, options.naming, format, threads};
-        result.weights.push_back({to_gguf ? weight.slot.gguf : weight.slot.hf, shape, format, [found, produce, progress = options.progress](std::span<std::byte> target) {
+        result.weights.push_back({to_gguf ? weight.slot.gguf : weight.slot.hf, shape, format,
+                                  [found, produce, progress = options.progress](std::span<std::byte> target) {
                                       produce(target);
                                       const StoredWeight& stored = *produce.found->stored;
                                       stored.file->release_pages(stored.packed.codes());
@@ -217,7 +225,8 @@ CheckpointToSave convert(const Checkpoint& checkpoint, const ConvertOptions& opt
         set_metadata(result.metadata, "general.file_type", file_type);
         if (main && quantized(*main)) set_metadata(result.metadata, "general.quantization_version", std::uint32_t{2});
         if (!from_gguf) {
-            set_metadata(result.metadata, "general.name", options.name.empty() ? checkpoint.path.filename().string() : options.name);
+            set_metadata(result.metadata, "general.name",
+                         options.name.empty() ? checkpoint.path.filename().string() : options.name);
             add_tokenizer_metadata(text, static_cast<std::size_t>(config.vocab), result.metadata);
         }
     } else {
@@ -233,7 +242,10 @@ CheckpointToSave convert(const Checkpoint& checkpoint, const ConvertOptions& opt
             result.text_files = copy_text_files(checkpoint.path);
         }
         result.config.erase("dtype");
-        const std::string_view dtype = !main ? "float32" : main->name == "f16" ? "float16" : main->name == "bf16" ? "bfloat16" : "float32";
+        const std::string_view dtype = !main                  ? "float32"
+                                       : main->name == "f16"  ? "float16"
+                                       : main->name == "bf16" ? "bfloat16"
+                                                              : "float32";
         result.config["torch_dtype"] = dtype;
     }
     return result;

@@ -13,18 +13,26 @@ namespace {
 std::optional<MetadataValue> owned_value(const Metadata& metadata, const Metadata::Entry& entry) {
     using Type = Metadata::Type;
     switch (entry.value.type) {
-        case Type::boolean: return *metadata.get_bool(entry.key);
-        case Type::string: return std::string(*metadata.get_string(entry.key));
-        case Type::f32: return static_cast<float>(*metadata.get_double(entry.key));
+        case Type::boolean:
+            return *metadata.get_bool(entry.key);
+        case Type::string:
+            return std::string(*metadata.get_string(entry.key));
+        case Type::f32:
+            return static_cast<float>(*metadata.get_double(entry.key));
         case Type::u8:
         case Type::u16:
-        case Type::u32: return static_cast<std::uint32_t>(*metadata.get_int(entry.key));
+        case Type::u32:
+            return static_cast<std::uint32_t>(*metadata.get_int(entry.key));
         case Type::i8:
         case Type::i16:
-        case Type::i32: return static_cast<std::int32_t>(*metadata.get_int(entry.key));
-        case Type::u64: return static_cast<std::uint64_t>(*metadata.get_int(entry.key));
-        case Type::array: break;
-        default: return std::nullopt;
+        case Type::i32:
+            return static_cast<std::int32_t>(*metadata.get_int(entry.key));
+        case Type::u64:
+            return static_cast<std::uint64_t>(*metadata.get_int(entry.key));
+        case Type::array:
+            break;
+        default:
+            return std::nullopt;
     }
     if (entry.value.element == Type::string) {
         const auto views = *metadata.get_strings(entry.key);
@@ -53,7 +61,8 @@ std::vector<MetadataEntry> copy_metadata(const Metadata& metadata) {
 }
 
 void set_metadata(std::vector<MetadataEntry>& metadata, std::string key, MetadataValue value) {
-    const auto found = std::find_if(metadata.begin(), metadata.end(), [&](const MetadataEntry& entry) { return entry.key == key; });
+    const auto found =
+        std::find_if(metadata.begin(), metadata.end(), [&](const MetadataEntry& entry) { return entry.key == key; });
     if (found != metadata.end())
         found->value = std::move(value);
     else
@@ -88,8 +97,9 @@ void add_tokenizer_metadata(const ModelText& text, std::size_t rows, std::vector
 }
 
 void add_token_ids(const Metadata& metadata, Json& config) {
-    for (const auto& [key, name] : {std::pair{"tokenizer.ggml.bos_token_id", "bos_token_id"}, std::pair{"tokenizer.ggml.eos_token_id", "eos_token_id"},
-                                    std::pair{"tokenizer.ggml.padding_token_id", "pad_token_id"}})
+    for (const auto& [key, name] :
+         {std::pair{"tokenizer.ggml.bos_token_id", "bos_token_id"}, std::pair{"tokenizer.ggml.eos_token_id", "eos_token_id"},
+          std::pair{"tokenizer.ggml.padding_token_id", "pad_token_id"}})
         if (const auto id = metadata.get_int(key)) config[name] = *id;
 }
 
@@ -111,9 +121,9 @@ std::vector<std::pair<std::string, std::string>> tokenizer_files(const ModelText
 }
 
 std::vector<std::pair<std::string, std::string>> copy_text_files(const Path& folder) {
-    static constexpr std::array names = {"tokenizer.json",    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                         "vocab.json",        "merges.txt",            "tokenizer.model",         "chat_template.jinja",
-                                         "chat_template.json"};
+    static constexpr std::array names = {
+        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+        "merges.txt",     "tokenizer.model",       "chat_template.jinja",     "chat_template.json"};
     std::vector<std::pair<std::string, std::string>> files;
     for (const char* name : names)
         if (file_system().is_file(folder / name)) files.emplace_back(name, read_text_file(folder / name));

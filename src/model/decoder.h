@@ -15,7 +15,7 @@ namespace narae {
 struct DecoderLayer {
     kernels::Norm attention_norm, mlp_norm;
     std::optional<kernels::Norm> q_norm, k_norm, post_attention_norm, post_mlp_norm;
-    kernels::Linear qkv;      // rows: q, k, v
+    kernels::Linear qkv;  // rows: q, k, v
     kernels::Linear o;
     kernels::Linear gate_up;  // interleaved, or the up projection alone where the MLP is plain
     kernels::Linear down;
@@ -36,8 +36,9 @@ struct Decoder {
 
     // One step: hidden states of the batch's rows through all layers, logits of batch.logit_rows into workspace.logits.
     // kv: one storage per group. The observer, where given, sees every Linear's input.
-    void forward(kernels::Backend& backend, const kernels::Batch& batch, std::span<const std::unique_ptr<kernels::KvStorage>> kv,
-                 const kernels::Workspace& workspace, const kernels::Observer* observer = nullptr) const;
+    void forward(kernels::Backend& backend, const kernels::Batch& batch,
+                 std::span<const std::unique_ptr<kernels::KvStorage>> kv, const kernels::Workspace& workspace,
+                 const kernels::Observer* observer = nullptr) const;
 };
 
 }  // namespace narae

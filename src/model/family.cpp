@@ -47,10 +47,36 @@ bool ignored(const Family& family, std::string_view name) {
 }  // namespace
 
 std::string_view slot_name(Slot slot) {
-    static constexpr std::array names = {
-        "token_embedding", "position_embedding", "final_norm", "final_norm_bias", "head", "attention_norm", "attention_norm_bias", "q", "k", "v",
-        "qkv", "o", "q_bias", "k_bias", "v_bias", "qkv_bias", "o_bias", "q_norm", "k_norm", "post_attention_norm", "mlp_norm", "mlp_norm_bias",
-        "gate", "up", "down", "gate_bias", "up_bias", "down_bias", "post_mlp_norm", "rope_factors"};
+    static constexpr std::array names = {"token_embedding",
+                                         "position_embedding",
+                                         "final_norm",
+                                         "final_norm_bias",
+                                         "head",
+                                         "attention_norm",
+                                         "attention_norm_bias",
+                                         "q",
+                                         "k",
+                                         "v",
+                                         "qkv",
+                                         "o",
+                                         "q_bias",
+                                         "k_bias",
+                                         "v_bias",
+                                         "qkv_bias",
+                                         "o_bias",
+                                         "q_norm",
+                                         "k_norm",
+                                         "post_attention_norm",
+                                         "mlp_norm",
+                                         "mlp_norm_bias",
+                                         "gate",
+                                         "up",
+                                         "down",
+                                         "gate_bias",
+                                         "up_bias",
+                                         "down_bias",
+                                         "post_mlp_norm",
+                                         "rope_factors"};
     return names[static_cast<std::size_t>(slot)];
 }
 
@@ -62,7 +88,9 @@ const Family& find_family(const Checkpoint& checkpoint) {
     std::string type;
     if (checkpoint.naming == Naming::gguf) {
         const auto architecture = checkpoint.metadata.get_string("general.architecture");
-        if (!architecture) throw_error<BadFileError>("{}: general.architecture is missing, need it to know the model", checkpoint.path.string());
+        if (!architecture)
+            throw_error<BadFileError>("{}: general.architecture is missing, need it to know the model",
+                                      checkpoint.path.string());
         type = std::string(*architecture);
         for (const Family* family : registry())
             if (contains(family->gguf_architectures, type)) return *family;
@@ -70,26 +98,31 @@ const Family& find_family(const Checkpoint& checkpoint) {
         if (!checkpoint.config.is_object())
             throw_error<BadFileError>("{}: config.json is missing, need it to know the model", checkpoint.path.string());
         type = get_string(checkpoint.config, "model_type", checkpoint.path.string()).value_or("");
-        if (type.empty()) throw_error<BadFileError>("{}: config.json has no model_type, need it to know the model", checkpoint.path.string());
+        if (type.empty())
+            throw_error<BadFileError>("{}: config.json has no model_type, need it to know the model", checkpoint.path.string());
         for (const Family* family : registry())
             if (contains(family->model_types, type)) return *family;
     }
-    throw_error<BadFileError>("{}: architecture {} is not supported; supported: {}", checkpoint.path.string(), type, known_families());
+    throw_error<BadFileError>("{}: architecture {} is not supported; supported: {}", checkpoint.path.string(), type,
+                              known_families());
 }
 
 ModelConfig read_model_config(const Family& family, const Checkpoint& checkpoint) {
-    const std::string what = checkpoint.naming == Naming::gguf ? checkpoint.path.string() : (checkpoint.path / "config.json").string();
-    ModelConfig config =
-        checkpoint.naming == Naming::gguf ? family.read_metadata(checkpoint.metadata) : family.read_config(checkpoint.config, what);
+    const std::string what =
+        checkpoint.naming == Naming::gguf ? checkpoint.path.string() : (checkpoint.path / "config.json").string();
+    ModelConfig config = checkpoint.naming == Naming::gguf ? family.read_metadata(checkpoint.metadata)
+                                                           : family.read_config(checkpoint.config, what);
     config.family = std::string(family.name);
     if (checkpoint.naming == Naming::gguf && config.vocab == 0) {
         // GGUF need not say the vocabulary's size: it is the embedding's number of rows.
         const StoredWeight* embedding = checkpoint.find("token_embd.weight");
-        if (embedding && embedding->shape.rank() == 2) config.vocab = static_cast<int>(std::min<std::int64_t>(embedding->shape[0], INT32_MAX));
+        if (embedding && embedding->shape.rank() == 2)
+            config.vocab = static_cast<int>(std::min<std::int64_t>(embedding->shape[0], INT32_MAX));
     }
     if (checkpoint.naming == Naming::gguf) {
         config.tied_head = checkpoint.find("output.weight") == nullptr;
-        if (const StoredWeight* factors = checkpoint.find("rope_freqs.weight"); factors && config.positions == Positions::rope) {
+        if (const StoredWeight* factors = checkpoint.find("rope_freqs.weight");
+            factors && config.positions == Positions::rope) {
             validate(factors->packed);
             const std::vector<float> values = unpack_all(factors->packed);
             config.rope.type = "factors";
@@ -106,16 +139,18 @@ std::vector<FoundWeight> find_weights(const Family& family, const ModelConfig& c
     std::unordered_set<const StoredWeight*> used;
     for (WeightSlot& slot : family.weights(config)) {
         const std::string& name = gguf ? slot.gguf : slot.hf;
-        const StoredWeight* stored = gguf ? (name.empty() ? nullptr : checkpoint.find(name)) : find_hf(family, checkpoint, name);
+        const StoredWeight* stored =
+            gguf ? (name.empty() ? nullptr : checkpoint.find(name)) : find_hf(family, checkpoint, name);
         if (!stored) {
             if (slot.optional || name.empty()) continue;
-            throw_error<BadFileError>("{}: tensor {} is missing, need it with shape {}", checkpoint.path.string(), name, slot.shape.to_string());
+            throw_error<BadFileError>("{}: tensor {} is missing, need it with shape {}", checkpoint.path.string(), name,
+                                      slot.shape.to_string());
         }
         Shape need = slot.shape;
         if (!gguf && slot.hf_transposed && need.rank() == 2) need = Shape{need[1], need[0]};
         if (stored->shape != need)
-            throw_error<BadFileError>("{}: tensor {} has shape {}, need {} as the configuration says", checkpoint.path.string(), stored->name(),
-                                      stored->shape.to_string(), need.to_string());
+            throw_error<BadFileError>("{}: tensor {} has shape {}, need {} as the configuration says", checkpoint.path.string(),
+                                      stored->name(), stored->shape.to_string(), need.to_string());
         validate(stored->packed);
         used.insert(stored);
         found.push_back({std::move(slot), stored});
@@ -127,7 +162,8 @@ std::vector<FoundWeight> find_weights(const Family& family, const ModelConfig& c
         if (unused++ == 0) example = weight.name();
     }
     if (unused > 0)
-        log_warning("{}: {} tensors have no place in a {} model and are left out, the first is {}", checkpoint.path.string(), unused, family.name, example);
+        log_warning("{}: {} tensors have no place in a {} model and are left out, the first is {}", checkpoint.path.string(),
+                    unused, family.name, example);
     return found;
 }
 
@@ -140,10 +176,14 @@ struct ActivationName {
 };
 // The first spelling of an activation is the one that is written.
 constexpr std::array kActivations = {
-    ActivationName{"silu", kernels::Activation::silu},           ActivationName{"swish", kernels::Activation::silu},
-    ActivationName{"gelu", kernels::Activation::gelu_erf},       ActivationName{"gelu_new", kernels::Activation::gelu_tanh},
-    ActivationName{"gelu_pytorch_tanh", kernels::Activation::gelu_tanh}, ActivationName{"gelu_fast", kernels::Activation::gelu_tanh},
-    ActivationName{"quick_gelu", kernels::Activation::quick_gelu}, ActivationName{"relu", kernels::Activation::relu},
+    ActivationName{"silu", kernels::Activation::silu},
+    ActivationName{"swish", kernels::Activation::silu},
+    ActivationName{"gelu", kernels::Activation::gelu_erf},
+    ActivationName{"gelu_new", kernels::Activation::gelu_tanh},
+    ActivationName{"gelu_pytorch_tanh", kernels::Activation::gelu_tanh},
+    ActivationName{"gelu_fast", kernels::Activation::gelu_tanh},
+    ActivationName{"quick_gelu", kernels::Activation::quick_gelu},
+    ActivationName{"relu", kernels::Activation::relu},
 };
 }  // namespace
 

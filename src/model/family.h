@@ -15,10 +15,36 @@ namespace narae {
 
 // Where a weight goes in the decoder.
 enum class Slot : std::uint8_t {
-    token_embedding, position_embedding, final_norm, final_norm_bias, head,  // once
-    attention_norm, attention_norm_bias, q, k, v, qkv, o, q_bias, k_bias, v_bias, qkv_bias, o_bias, q_norm, k_norm, post_attention_norm,
-    mlp_norm, mlp_norm_bias, gate, up, down, gate_bias, up_bias, down_bias, post_mlp_norm,  // per layer
-    rope_factors,  // once, GGUF only
+    token_embedding,
+    position_embedding,
+    final_norm,
+    final_norm_bias,
+    head,  // once
+    attention_norm,
+    attention_norm_bias,
+    q,
+    k,
+    v,
+    qkv,
+    o,
+    q_bias,
+    k_bias,
+    v_bias,
+    qkv_bias,
+    o_bias,
+    q_norm,
+    k_norm,
+    post_attention_norm,
+    mlp_norm,
+    mlp_norm_bias,
+    gate,
+    up,
+    down,
+    gate_bias,
+    up_bias,
+    down_bias,
+    post_mlp_norm,  // per layer
+    rope_factors,   // once, GGUF only
 };
 std::string_view slot_name(Slot slot);
 
@@ -30,15 +56,15 @@ enum class Split : std::uint8_t { none, columns, rows };
 
 struct WeightSlot {
     Slot slot;
-    int layer = -1;       // -1: once
-    std::string hf;       // full tensor name in a Hugging Face folder; empty: not stored there
-    std::string gguf;     // the same in GGUF
-    Shape shape;          // [out, in] or [n], as narae holds it
+    int layer = -1;    // -1: once
+    std::string hf;    // full tensor name in a Hugging Face folder; empty: not stored there
+    std::string gguf;  // the same in GGUF
+    Shape shape;       // [out, in] or [n], as narae holds it
     bool optional = false;
     FuseGroup fuse = FuseGroup::none;
     Split split = Split::none;
-    bool hf_transposed = false;   // stored [in, out] in Hugging Face files (GPT-2's Conv1D)
-    int gguf_rotary_heads = 0;    // > 0: GGUF interleaves the two halves of each of so many heads' rows (Llama's q and k)
+    bool hf_transposed = false;  // stored [in, out] in Hugging Face files (GPT-2's Conv1D)
+    int gguf_rotary_heads = 0;   // > 0: GGUF interleaves the two halves of each of so many heads' rows (Llama's q and k)
 };
 
 struct Family {
@@ -70,8 +96,8 @@ struct FoundWeight {
     WeightSlot slot;
     const StoredWeight* stored = nullptr;
 };
-// Every slot of the table that the file holds, shapes checked. BadFileError naming the tensor: missing (not optional), of another
-// shape. Tensors that no slot names are warned about once.
+// Every slot of the table that the file holds, shapes checked. BadFileError naming the tensor: missing (not optional), of
+// another shape. Tensors that no slot names are warned about once.
 std::vector<FoundWeight> find_weights(const Family& family, const ModelConfig& config, const Checkpoint& checkpoint);
 
 // Helpers for family files.
@@ -80,6 +106,7 @@ std::string_view activation_config_name(kernels::Activation activation);
 RopeConfig read_rope(const Json& config, std::string_view what, double default_theta);
 void write_rope(const RopeConfig& rope, std::int64_t max_positions, Json& config);
 int read_positive(const Json& config, std::string_view key, std::string_view what, std::optional<int> fallback = {});
-std::vector<std::int32_t> read_ids(const Json& config, std::string_view key, std::string_view what);  // an id, a list or nothing
+std::vector<std::int32_t> read_ids(const Json& config, std::string_view key,
+                                   std::string_view what);  // an id, a list or nothing
 
 }  // namespace narae

@@ -17,15 +17,17 @@ using kernels::Fuse;
 using WeightMap = std::map<std::pair<int, Slot>, FoundWeight>;
 
 kernels::KvType kv_type_of(const LoadOptions& options) {
-    return options.kv_type.value_or(options.activations == kernels::Activations::f32 ? kernels::KvType::f32 : kernels::KvType::f16);
+    return options.kv_type.value_or(options.activations == kernels::Activations::f32 ? kernels::KvType::f32
+                                                                                     : kernels::KvType::f16);
 }
 
 kernels::Limits limits_of(const ModelConfig& config, const LoadOptions& options) {
     if (options.context < 0 || options.max_rows < 1 || options.max_sequences < 1 || options.max_logit_rows < 0)
-        throw_error<UsageError>("context {}, rows {}, sequences {}: need positive numbers", options.context, options.max_rows, options.max_sequences);
+        throw_error<UsageError>("context {}, rows {}, sequences {}: need positive numbers", options.context, options.max_rows,
+                                options.max_sequences);
     if (config.positions == Positions::learned && options.context > config.max_positions)
-        throw_error<UsageError>("context {}: the model has {} learned positions; choose a context of at most {}", options.context,
-                                config.max_positions, config.max_positions);
+        throw_error<UsageError>("context {}: the model has {} learned positions; choose a context of at most {}",
+                                options.context, config.max_positions, config.max_positions);
     kernels::Limits limits;
     limits.max_context = options.context > 0 ? options.context : std::min(config.max_positions, 4096);
     limits.max_sequences = options.max_sequences;
@@ -208,12 +210,15 @@ private:
 // Some biases of one product stored and others not: the configuration does not describe the file.
 void check_biases(const WeightMap& map, const ModelConfig& config, const Path& path) {
     for (int layer = 0; layer < config.layers; ++layer) {
-        for (const auto& group : {std::vector{Slot::q_bias, Slot::k_bias, Slot::v_bias}, std::vector{Slot::gate_bias, Slot::up_bias}}) {
+        for (const auto& group :
+             {std::vector{Slot::q_bias, Slot::k_bias, Slot::v_bias}, std::vector{Slot::gate_bias, Slot::up_bias}}) {
             if (!config.gated && group.front() == Slot::gate_bias) continue;
-            const auto stored = std::count_if(group.begin(), group.end(), [&](Slot slot) { return map.count({layer, slot}) > 0; });
+            const auto stored = std::count_if(group.begin(), group.end(), [&](Slot slot) {
+                return map.count({layer, slot}) > 0;
+            });
             if (stored != 0 && stored != static_cast<std::ptrdiff_t>(group.size()))
-                throw_error<BadFileError>("{}: layer {} has {} of {} biases of {}, need all or none", path.string(), layer, stored, group.size(),
-                                          slot_name(group.front()));
+                throw_error<BadFileError>("{}: layer {} has {} of {} biases of {}, need all or none", path.string(), layer,
+                                          stored, group.size(), slot_name(group.front()));
         }
     }
 }
@@ -248,9 +253,12 @@ std::uint64_t prepared_bytes(const WeightMap& map, const ModelConfig& config, co
 
 std::string_view kv_name(kernels::KvType type) {
     switch (type) {
-        case kernels::KvType::f32: return "f32";
-        case kernels::KvType::f16: return "f16";
-        case kernels::KvType::bf16: return "bf16";
+        case kernels::KvType::f32:
+            return "f32";
+        case kernels::KvType::f16:
+            return "f16";
+        case kernels::KvType::bf16:
+            return "bf16";
     }
     return "";
 }
@@ -259,20 +267,26 @@ std::string_view kv_name(kernels::KvType type) {
 
 bool head_is_embedding(const ModelConfig& config, std::span<const FoundWeight> weights, const Path& path) {
     const auto stored = [&](Slot slot) -> const PackedWeight* {
-        const auto found = std::find_if(weights.begin(), weights.end(), [&](const FoundWeight& weight) { return weight.slot.slot == slot; });
+        const auto found =
+            std::find_if(weights.begin(), weights.end(), [&](const FoundWeight& weight) { return weight.slot.slot == slot; });
         return found == weights.end() ? nullptr : &found->stored->packed;
     };
     const PackedWeight* const head = stored(Slot::head);
     const PackedWeight* const embedding = stored(Slot::token_embedding);
     if (!head) {
         if (!config.tied_head)
-            log_warning("{}: the configuration says that the output matrix is not tied, but none is stored; using the embedding", path.string());
+            log_warning(
+                "{}: the configuration says that the output matrix is not tied, but none is stored; using the embedding",
+                path.string());
         return true;
     }
     if (!config.tied_head) return false;
     const bool same = embedding && head->format == embedding->format && head->codes().size() == embedding->codes().size() &&
                       std::memcmp(head->codes().data(), embedding->codes().data(), head->codes().size()) == 0;
-    if (!same) log_warning("{}: the output matrix is said to be tied to the embedding, but another one is stored; using the stored one", path.string());
+    if (!same)
+        log_warning(
+            "{}: the output matrix is said to be tied to the embedding, but another one is stored; using the stored one",
+            path.string());
     return same;
 }
 
@@ -313,10 +327,11 @@ Model load_model(Checkpoint checkpoint, const LoadOptions& options) {
     // The KV cache grows as it is used; what must fit from the start is the rest.
     const std::uint64_t need = model.plan.total() - model.plan.kv, available = available_bytes();
     if (model.backend->device() == "cpu" && need > available)
-        throw_error<ResourceError>("{}: {} needed (weights {}, working memory {}), {} available; close other programs, or use a smaller or more "
-                                   "strongly quantized model",
-                                   model.checkpoint.path.string(), format_bytes(need), format_bytes(model.plan.weights),
-                                   format_bytes(need - model.plan.weights), format_bytes(available));
+        throw_error<ResourceError>(
+            "{}: {} needed (weights {}, working memory {}), {} available; close other programs, or use a smaller or more "
+            "strongly quantized model",
+            model.checkpoint.path.string(), format_bytes(need), format_bytes(model.plan.weights),
+            format_bytes(need - model.plan.weights), format_bytes(available));
 
     ProgressBar bar(options.progress ? "loading" : "", options.progress ? model.plan.weights : 0, "B");
     Loader(model, by_slot(std::move(summary.weights)), summary.tied_head).run(bar);

@@ -19,12 +19,12 @@ struct LoadOptions {
     kernels::BackendOptions backend;
     kernels::Activations activations = kernels::Activations::automatic;
     std::optional<kernels::KvType> kv_type;  // default: f32 with f32 activations, else f16
-    int context = 0;        // tokens of one sequence; 0: what the model was made for, at most 4096
-    int max_rows = 512;     // of one step
+    int context = 0;                         // tokens of one sequence; 0: what the model was made for, at most 4096
+    int max_rows = 512;                      // of one step
     int max_sequences = 1;
-    int max_logit_rows = 0; // 0: max_sequences
+    int max_logit_rows = 0;  // 0: max_sequences
     std::int64_t kv_bytes = 0;
-    bool progress = true;   // a bar on stderr
+    bool progress = true;  // a bar on stderr
 };
 
 struct Model {
@@ -54,16 +54,16 @@ struct ModelSummary {
     const Family* family = nullptr;
     ModelConfig config;
     std::vector<FoundWeight> weights;
-    bool tied_head = false;             // the output matrix is the embedding
-    std::uint64_t parameters = 0;       // tied heads counted once
+    bool tied_head = false;        // the output matrix is the embedding
+    std::uint64_t parameters = 0;  // tied heads counted once
     kernels::ModelShape shape;
     kernels::Limits limits;
     kernels::MemoryPlan plan;
 };
 ModelSummary summarize_model(const Checkpoint& checkpoint, const kernels::Backend& backend, const LoadOptions& options);
 
-// Whether the output matrix is the embedding: none is stored, or it is said to be tied and the same bytes are stored twice. A stored
-// one that differs wins over the configuration (as in transformers v5), with a warning.
+// Whether the output matrix is the embedding: none is stored, or it is said to be tied and the same bytes are stored twice. A
+// stored one that differs wins over the configuration (as in transformers v5), with a warning.
 bool head_is_embedding(const ModelConfig& config, std::span<const FoundWeight> weights, const Path& path);
 
 }  // namespace narae

@@ -30,8 +30,8 @@ void scale_llama3(const RopeConfig& rope, std::int64_t original, std::vector<flo
         if (wavelength > low_wavelength) {
             f = static_cast<float>(f / rope.factor);
         } else if (wavelength >= high_wavelength) {
-            const double smooth =
-                (static_cast<double>(original) / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+            const double smooth = (static_cast<double>(original) / wavelength - rope.low_freq_factor) /
+                                  (rope.high_freq_factor - rope.low_freq_factor);
             f = static_cast<float>((1.0 - smooth) * f / rope.factor + smooth * f);
         }
     }
@@ -41,7 +41,8 @@ double yarn_magnitude(double scale, double mscale) { return scale <= 1.0 ? 1.0 :
 
 RotaryFrequencies yarn(const RopeConfig& rope, int dim, std::int64_t original) {
     const auto dimension_of = [&](double rotations) {
-        return dim * std::log(static_cast<double>(original) / (rotations * 2.0 * std::numbers::pi)) / (2.0 * std::log(rope.theta));
+        return dim * std::log(static_cast<double>(original) / (rotations * 2.0 * std::numbers::pi)) /
+               (2.0 * std::log(rope.theta));
     };
     double low = dimension_of(rope.beta_fast), high = dimension_of(rope.beta_slow);
     if (rope.truncate) {
@@ -62,7 +63,8 @@ RotaryFrequencies yarn(const RopeConfig& rope, int dim, std::int64_t original) {
     if (rope.attention_factor)
         result.scaling = static_cast<float>(*rope.attention_factor);
     else if (rope.mscale.value_or(0.0) != 0.0 && rope.mscale_all_dim.value_or(0.0) != 0.0)
-        result.scaling = static_cast<float>(yarn_magnitude(rope.factor, *rope.mscale) / yarn_magnitude(rope.factor, *rope.mscale_all_dim));
+        result.scaling =
+            static_cast<float>(yarn_magnitude(rope.factor, *rope.mscale) / yarn_magnitude(rope.factor, *rope.mscale_all_dim));
     else
         result.scaling = static_cast<float>(yarn_magnitude(rope.factor, 1.0));
     return result;
@@ -81,7 +83,9 @@ RotaryFrequencies longrope(const RopeConfig& rope, int dim, std::int64_t origina
         result.scaling = static_cast<float>(*rope.attention_factor);
     } else {
         result.scaling =
-            rope.factor <= 1.0 ? 1.0f : static_cast<float>(std::sqrt(1.0 + std::log(rope.factor) / std::log(static_cast<double>(original))));
+            rope.factor <= 1.0
+                ? 1.0f
+                : static_cast<float>(std::sqrt(1.0 + std::log(rope.factor) / std::log(static_cast<double>(original))));
     }
     return result;
 }
@@ -110,10 +114,13 @@ RotaryFrequencies rotary_frequencies(const RopeConfig& rope, int dim, std::int64
         scale_llama3(rope, original, result.inverse);
     } else if (rope.type == "factors") {
         if (rope.long_factor.size() != result.inverse.size())
-            throw_error<BadFileError>("rope_freqs.weight: found {} factors, need {}", rope.long_factor.size(), result.inverse.size());
-        for (std::size_t i = 0; i < result.inverse.size(); ++i) result.inverse[i] = static_cast<float>(result.inverse[i] / rope.long_factor[i]);
+            throw_error<BadFileError>("rope_freqs.weight: found {} factors, need {}", rope.long_factor.size(),
+                                      result.inverse.size());
+        for (std::size_t i = 0; i < result.inverse.size(); ++i)
+            result.inverse[i] = static_cast<float>(result.inverse[i] / rope.long_factor[i]);
     } else if (rope.type != "default") {
-        throw_error<BadFileError>("rope scaling type {} is not known; known: default, linear, dynamic, llama3, yarn, longrope", rope.type);
+        throw_error<BadFileError>("rope scaling type {} is not known; known: default, linear, dynamic, llama3, yarn, longrope",
+                                  rope.type);
     }
     return result;
 }

@@ -31,8 +31,10 @@ RopeConfig read_rope(const Json& config, std::string_view what, double default_t
     const Json none = Json::object();
     if (!scaling) scaling = &none;
 
-    rope.theta = get_double(*scaling, "rope_theta", what).value_or(get_double(config, "rope_theta", what).value_or(default_theta));
-    rope.partial = get_double(*scaling, "partial_rotary_factor", what).value_or(get_double(config, "partial_rotary_factor", what).value_or(1.0));
+    rope.theta =
+        get_double(*scaling, "rope_theta", what).value_or(get_double(config, "rope_theta", what).value_or(default_theta));
+    rope.partial = get_double(*scaling, "partial_rotary_factor", what)
+                       .value_or(get_double(config, "partial_rotary_factor", what).value_or(1.0));
     if (!(rope.partial > 0.0 && rope.partial <= 1.0))
         throw_error<BadFileError>("{}: partial_rotary_factor is {}, need a number over 0 and at most 1", what, rope.partial);
 
@@ -48,22 +50,27 @@ RopeConfig read_rope(const Json& config, std::string_view what, double default_t
     if (!original) original = get_int(*scaling, "original_max_position_embeddings", what);
     rope.original_max_positions = original.value_or(0);
     if (rope.original_max_positions < 0)
-        throw_error<BadFileError>("{}: original_max_position_embeddings is {}, need a positive integer", what, rope.original_max_positions);
+        throw_error<BadFileError>("{}: original_max_position_embeddings is {}, need a positive integer", what,
+                                  rope.original_max_positions);
 
     const auto factor = get_double(*scaling, "factor", what);
-    const bool from_lengths = (rope.type == "yarn" || rope.type == "longrope") && max_positions && rope.original_max_positions > 0;
-    if (!factor && (rope.type == "linear" || rope.type == "dynamic" || rope.type == "llama3" || (rope.type == "yarn" && !from_lengths)))
+    const bool from_lengths =
+        (rope.type == "yarn" || rope.type == "longrope") && max_positions && rope.original_max_positions > 0;
+    if (!factor &&
+        (rope.type == "linear" || rope.type == "dynamic" || rope.type == "llama3" || (rope.type == "yarn" && !from_lengths)))
         throw_error<BadFileError>("{}: rope scaling {} has no factor, need a positive number", what, rope.type);
-    rope.factor = factor.value_or(from_lengths ? static_cast<double>(*max_positions) / static_cast<double>(rope.original_max_positions) : 1.0);
+    rope.factor = factor.value_or(
+        from_lengths ? static_cast<double>(*max_positions) / static_cast<double>(rope.original_max_positions) : 1.0);
     rope.low_freq_factor = get_double(*scaling, "low_freq_factor", what).value_or(1.0);
     rope.high_freq_factor = get_double(*scaling, "high_freq_factor", what).value_or(4.0);
     if (rope.type == "llama3" && !(rope.low_freq_factor > 0.0 && rope.high_freq_factor > rope.low_freq_factor))
-        throw_error<BadFileError>("{}: low_freq_factor {} and high_freq_factor {}, need 0 < low < high", what, rope.low_freq_factor,
-                                  rope.high_freq_factor);
+        throw_error<BadFileError>("{}: low_freq_factor {} and high_freq_factor {}, need 0 < low < high", what,
+                                  rope.low_freq_factor, rope.high_freq_factor);
     if (const double fast = get_double(*scaling, "beta_fast", what).value_or(0.0); fast != 0.0) rope.beta_fast = fast;
     if (const double slow = get_double(*scaling, "beta_slow", what).value_or(0.0); slow != 0.0) rope.beta_slow = slow;
     if (!(rope.beta_fast > 0.0 && rope.beta_slow > 0.0))
-        throw_error<BadFileError>("{}: beta_fast {} and beta_slow {}, need positive numbers", what, rope.beta_fast, rope.beta_slow);
+        throw_error<BadFileError>("{}: beta_fast {} and beta_slow {}, need positive numbers", what, rope.beta_fast,
+                                  rope.beta_slow);
     rope.truncate = get_bool(*scaling, "truncate", what).value_or(true);
     rope.attention_factor = get_double(*scaling, "attention_factor", what);
     rope.mscale = get_double(*scaling, "mscale", what);
@@ -98,7 +105,8 @@ void write_rope(const RopeConfig& rope, std::int64_t max_positions, Json& config
         scaling["short_factor"] = rope.short_factor;
         scaling["long_factor"] = rope.long_factor;
     }
-    if (rope.attention_factor && (rope.type == "yarn" || rope.type == "longrope")) scaling["attention_factor"] = *rope.attention_factor;
+    if (rope.attention_factor && (rope.type == "yarn" || rope.type == "longrope"))
+        scaling["attention_factor"] = *rope.attention_factor;
     if (rope.type == "llama3" || rope.type == "yarn") scaling["original_max_position_embeddings"] = original;
     if (rope.type == "longrope") config["original_max_position_embeddings"] = original;
     config["rope_scaling"] = scaling;

@@ -43,11 +43,13 @@ std::vector<float> logits(const Path& path, const std::vector<std::int32_t>& ids
     options.max_logit_rows = 512;
     Model model = load_model(open_checkpoint(path), options);
     std::vector<float> all;
-    prompt_logits(model, ids, 0, [&](std::int64_t, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); });
+    prompt_logits(model, ids, 0,
+                  [&](std::int64_t, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); });
     return all;
 }
 
-Path save(const ScratchFolder& folder, const Path& source, Naming naming, std::optional<std::string> format, std::string_view name) {
+Path save(const ScratchFolder& folder, const Path& source, Naming naming, std::optional<std::string> format,
+          std::string_view name) {
     const Checkpoint checkpoint = open_checkpoint(source);
     ConvertOptions options;
     options.naming = naming;
@@ -64,15 +66,17 @@ void expect_near(const std::vector<float>& found, const std::vector<float>& expe
         largest = std::max(largest, std::abs(expected[i]));
         worst = std::max(worst, std::abs(found[i] - expected[i]));
     }
-    // The same float32 weights; sums of a head's products run in another order, float32 activations carry a few roundings per layer.
+    // The same float32 weights; sums of a head's products run in another order, float32 activations carry a few roundings per
+    // layer.
     EXPECT_LE(worst, 64 * 0x1p-23f * largest) << what;
 }
 
 // Scalings that GGUF has no words for.
 bool can_be_gguf(const Path& path) {
     const std::string name = path.string();
-    return name.find("dynamic") == std::string::npos && name.find("longrope") == std::string::npos && name.find("yarn-") == std::string::npos &&
-           name.find("gpt2-inner") == std::string::npos && name.find("gpt2-untied") == std::string::npos;
+    return name.find("dynamic") == std::string::npos && name.find("longrope") == std::string::npos &&
+           name.find("yarn-") == std::string::npos && name.find("gpt2-inner") == std::string::npos &&
+           name.find("gpt2-untied") == std::string::npos;
 }
 
 TEST(Convert, round_trips_keep_the_logits) {
@@ -128,7 +132,8 @@ TEST(Convert, quantizes_by_the_formats_own_rule) {
     for (const char* name : {"q8_0", "q4_0", "q4_1"}) {
         const ScratchFolder folder;
         const Path source = data_file("models/llama-gqa-tied");
-        const Checkpoint before = open_checkpoint(source), after = open_checkpoint(save(folder, source, Naming::gguf, name, "model"));
+        const Checkpoint before = open_checkpoint(source),
+                         after = open_checkpoint(save(folder, source, Naming::gguf, name, "model"));
         const StoredWeight& down = *after.find("blk.0.ffn_down.weight");
         EXPECT_EQ(down.packed.format->name, name);
         const std::vector<float> values = unpack_all(before.find("model.layers.0.mlp.down_proj.weight")->packed);
@@ -143,14 +148,16 @@ TEST(Convert, quantizes_by_the_formats_own_rule) {
 TEST(Convert, tokenizer_and_template_go_along) {
     const ScratchFolder folder;
     const Path source = data_file("models/llama-gqa-tied");
-    const Path gguf = save(folder, source, Naming::gguf, "f16", "model"), back = save(folder, gguf, Naming::hugging_face, "f16", "back");
+    const Path gguf = save(folder, source, Naming::gguf, "f16", "model"),
+               back = save(folder, gguf, Naming::hugging_face, "f16", "back");
     const ModelText expected = load_model_text(source);
     for (const Path& path : {gguf, back}) {
         const ModelText text = load_model_text(path);
         EXPECT_EQ(text.chat_template, expected.chat_template);
         // GGUF readers also know end tokens by their names.
         EXPECT_TRUE(std::ranges::includes(text.end_ids, expected.end_ids));
-        for (const char* sample : {"The little bird", "나래를 펴고", "a나b래\n\n\tc", "<|im_start|>user\nhi<|im_end|>", "  two  spaces"})
+        for (const char* sample :
+             {"The little bird", "나래를 펴고", "a나b래\n\n\tc", "<|im_start|>user\nhi<|im_end|>", "  two  spaces"})
             EXPECT_EQ(text.require_tokenizer().encode(sample), expected.require_tokenizer().encode(sample)) << path << sample;
     }
 }

@@ -37,7 +37,8 @@ std::vector<Request> requests(int count, std::uint64_t seed, int vocab) {
     for (int i = 0; i < count; ++i) {
         Request request;
         const auto length = 1 + random() % 70;
-        for (std::uint64_t k = 0; k < length; ++k) request.prompt.push_back(static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(vocab)));
+        for (std::uint64_t k = 0; k < length; ++k)
+            request.prompt.push_back(static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(vocab)));
         request.max_tokens = static_cast<int>(1 + random() % 40);
         request.sampling.temperature = i % 3 == 0 ? 0.0f : 0.8f;
         request.sampling.top_k = i % 2 ? 20 : 0;

@@ -16,7 +16,9 @@ namespace {
 struct Case {
     std::string folder, device, instruction_set;
 };
-void PrintTo(const Case& item, std::ostream* out) { *out << item.folder << " on " << item.device << " " << item.instruction_set; }
+void PrintTo(const Case& item, std::ostream* out) {
+    *out << item.folder << " on " << item.device << " " << item.instruction_set;
+}
 
 std::vector<Case> cases() {
     std::vector<Case> all;
@@ -67,14 +69,16 @@ TEST_P(Golden, logits_equal_transformers) {
         double worst = 0.0;
         prompt_logits(model, prompt, step, [&](std::int64_t position, std::span<const float> logits) {
             for (std::size_t i = 0; i < vocab; ++i)
-                worst = std::max(worst, std::abs(static_cast<double>(logits[i]) - values[static_cast<std::size_t>(position) * vocab + i]));
+                worst = std::max(
+                    worst, std::abs(static_cast<double>(logits[i]) - values[static_cast<std::size_t>(position) * vocab + i]));
         });
         EXPECT_LE(worst, 1e-3 * deviation) << "step " << step;
     }
 }
 
 TEST_P(Golden, greedy_tokens_equal_transformers) {
-    // Dynamic scaling in transformers changes the frequencies while it generates; narae fixes them, so there is nothing to compare.
+    // Dynamic scaling in transformers changes the frequencies while it generates; narae fixes them, so there is nothing to
+    // compare.
     if (golden["greedy_ids"].is_null()) return;
     const auto expected = golden["greedy_ids"].get<std::vector<std::int32_t>>();
     Model model = load(static_cast<int>(prompt.size() + expected.size()));
@@ -94,7 +98,8 @@ TEST_P(Golden, greedy_tokens_equal_transformers) {
 
 INSTANTIATE_TEST_SUITE_P(Models, Golden, testing::ValuesIn(cases()), [](const auto& item) {
     std::string name = item.param.folder + "_" + item.param.device + "_" + item.param.instruction_set;
-    std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+    std::replace_if(
+        name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
     return name;
 });
 

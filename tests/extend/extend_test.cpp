@@ -1,5 +1,5 @@
-// A toy architecture, number format and file layout, one file each beside this one, run through the whole program: no line elsewhere
-// knows them.
+// A toy architecture, number format and file layout, one file each beside this one, run through the whole program: no line
+// elsewhere knows them.
 #include "base/json.h"
 #include "engine/prompt_logits.h"
 #include "model/convert.h"
@@ -26,7 +26,8 @@ Path write_model(const ScratchFolder& folder) {
     std::uint64_t seed = 1;
     const Family& family = find_family(named);
     for (const WeightSlot& slot : family.weights(family.read_config(kConfig, "toy"))) {
-        const bool matrix = slot.shape.rank() == 2 && slot.slot != Slot::token_embedding && slot.slot != Slot::position_embedding;
+        const bool matrix =
+            slot.shape.rank() == 2 && slot.slot != Slot::token_embedding && slot.slot != Slot::position_embedding;
         const std::vector<float> values = random_values(static_cast<std::size_t>(slot.shape.elements()), seed++, 0.5f);
         const Format* const format = matrix ? ternary : find_format("f32");
         contents.weights.push_back({slot.hf, slot.shape, format, [=](std::span<std::byte> codes) {
@@ -46,7 +47,8 @@ std::vector<float> logits(const Path& path, const std::string& device) {
     Model model = load_model(open_checkpoint(path), options);
     const std::vector<std::int32_t> ids = {3, 1, 4, 1, 5, 9, 2, 6};
     std::vector<float> all;
-    prompt_logits(model, ids, 0, [&](std::int64_t, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); });
+    prompt_logits(model, ids, 0,
+                  [&](std::int64_t, std::span<const float> row) { all.insert(all.end(), row.begin(), row.end()); });
     return all;
 }
 

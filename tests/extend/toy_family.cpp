@@ -42,7 +42,13 @@ std::vector<WeightSlot> weights(const ModelConfig& c) {
     return w;
 }
 
-const Family kFamily{.name = "toy", .model_types = {"toy"}, .gguf_architectures = {}, .prefixes = {}, .read_config = read_config, .weights = weights, .ignored_suffixes = {}};
+const Family kFamily{.name = "toy",
+                     .model_types = {"toy"},
+                     .gguf_architectures = {},
+                     .prefixes = {},
+                     .read_config = read_config,
+                     .weights = weights,
+                     .ignored_suffixes = {}};
 const RegisterFamily kRegister(kFamily);
 
 }  // namespace

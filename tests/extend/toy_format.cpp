@@ -1,4 +1,5 @@
-// What it costs to add a number format: this file. Ternary weights: 16 codes of 2 bits (0: -1, 1: 0, 2: +1; 3 is +2), then a float16 scale.
+// What it costs to add a number format: this file. Ternary weights: 16 codes of 2 bits (0: -1, 1: 0, 2: +1; 3 is +2), then a
+// float16 scale.
 #include "formats/format.h"
 #include "tensor/scalar.h"
 
@@ -18,7 +19,8 @@ void unpack(const PackedWeight& weight, std::int64_t row_begin, std::int64_t row
         std::uint16_t scale;
         std::memcpy(&codes, block, sizeof codes);
         std::memcpy(&scale, block + 4, sizeof scale);
-        for (int i = 0; i < kBlock; ++i) *values++ = to_float(Half{scale}) * static_cast<float>(static_cast<int>(codes >> (2 * i) & 3u) - 1);
+        for (int i = 0; i < kBlock; ++i)
+            *values++ = to_float(Half{scale}) * static_cast<float>(static_cast<int>(codes >> (2 * i) & 3u) - 1);
     }
 }
 
@@ -37,7 +39,13 @@ void pack(const float* values, std::int64_t count, std::byte* out) {
     }
 }
 
-const Format kFormat{.name = "toy_ternary", .block = kBlock, .block_bytes = kBytes, .dtype = {}, .gguf_type = {}, .unpack = unpack, .pack = pack};
+const Format kFormat{.name = "toy_ternary",
+                     .block = kBlock,
+                     .block_bytes = kBytes,
+                     .dtype = {},
+                     .gguf_type = {},
+                     .unpack = unpack,
+                     .pack = pack};
 const RegisterFormat kRegister(kFormat);
 
 }  // namespace

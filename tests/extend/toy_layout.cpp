@@ -1,5 +1,5 @@
-// What it costs to add a file layout: this file. A .toy file is one line of JSON (the configuration and, per tensor, name, format,
-// shape and bytes) and then the tensors' bytes.
+// What it costs to add a file layout: this file. A .toy file is one line of JSON (the configuration and, per tensor, name,
+// format, shape and bytes) and then the tensors' bytes.
 #include "base/checked.h"
 #include "checkpoint/checkpoint.h"
 
@@ -24,29 +24,33 @@ Checkpoint open(const Path& path) {
         StoredWeight weight;
         weight.packed.name = entry.at("name").get<std::string>();
         weight.packed.format = find_format(entry.at("format").get<std::string>());
-        if (!weight.packed.format) throw_error<BadFileError>("{}: tensor {} has an unknown format", path.string(), weight.packed.name);
+        if (!weight.packed.format)
+            throw_error<BadFileError>("{}: tensor {} has an unknown format", path.string(), weight.packed.name);
         const auto dims = entry.at("shape").get<std::vector<std::int64_t>>();
         weight.shape = Shape(std::span<const std::int64_t>(dims));
         weight.packed.in = dims.back();
         weight.packed.out = weight.shape.elements() / dims.back();
         const auto bytes = entry.at("bytes").get<std::uint64_t>();
-        if (checked_add(at, bytes, weight.packed.name) > file.bytes().size()) throw_error<BadFileError>("{}: too short for {}", path.string(), weight.packed.name);
+        if (checked_add(at, bytes, weight.packed.name) > file.bytes().size())
+            throw_error<BadFileError>("{}: too short for {}", path.string(), weight.packed.name);
         weight.packed.buffers = {file.bytes().subspan(at, bytes)};
         weight.file = &file;
         at += bytes;
         checkpoint.weights.push_back(std::move(weight));
     }
-    std::sort(checkpoint.weights.begin(), checkpoint.weights.end(), [](const auto& a, const auto& b) { return a.name() < b.name(); });
+    std::sort(checkpoint.weights.begin(), checkpoint.weights.end(),
+              [](const auto& a, const auto& b) { return a.name() < b.name(); });
     return checkpoint;
 }
 
 void save(const CheckpointToSave& contents, const Path& target) {
     Json header = {{"config", contents.config}, {"tensors", Json::array()}};
     for (const WeightToSave& weight : contents.weights)
-        header["tensors"].push_back({{"name", weight.name},
-                                     {"format", weight.format->name},
-                                     {"shape", std::vector<std::int64_t>(weight.shape.dims().begin(), weight.shape.dims().end())},
-                                     {"bytes", weight.bytes()}});
+        header["tensors"].push_back(
+            {{"name", weight.name},
+             {"format", weight.format->name},
+             {"shape", std::vector<std::int64_t>(weight.shape.dims().begin(), weight.shape.dims().end())},
+             {"bytes", weight.bytes()}});
     AtomicFile file(target);
     file.write(dump_json(header) + "\n");
     for (const WeightToSave& weight : contents.weights) {
@@ -57,7 +61,8 @@ void save(const CheckpointToSave& contents, const Path& target) {
     file.commit();
 }
 
-const Layout kLayout{.name = "toy", .recognises = [](const Path& path) { return path.extension() == ".toy"; }, .open = open, .save = save};
+const Layout kLayout{
+    .name = "toy", .recognises = [](const Path& path) { return path.extension() == ".toy"; }, .open = open, .save = save};
 const RegisterLayout kRegister(kLayout);
 
 }  // namespace

@@ -42,6 +42,6 @@ std::string read_tar_zst(const Path& archive, std::string_view member);
 
 }  // namespace narae::test
 
-#define NARAE_NEEDS_TEST_DATA(folder)                                                                     \
-    const ::narae::Path folder = ::narae::test::large_data_folder();                                      \
+#define NARAE_NEEDS_TEST_DATA(folder)                                \
+    const ::narae::Path folder = ::narae::test::large_data_folder(); \
     if (folder.empty()) GTEST_SKIP() << "needs the test data folder: set NARAE_TEST_DATA"

@@ -1,5 +1,5 @@
-// GPT-2: LayerNorm, learned positions, one fused qkv, biases everywhere, plain MLP, tied head; weights stored [in, out] (Conv1D).
-// Sources: Radford et al. 2019; transformers' configuration_gpt2.py and modeling_gpt2.py; GGUF's gpt2 keys.
+// GPT-2: LayerNorm, learned positions, one fused qkv, biases everywhere, plain MLP, tied head; weights stored [in, out]
+// (Conv1D). Sources: Radford et al. 2019; transformers' configuration_gpt2.py and modeling_gpt2.py; GGUF's gpt2 keys.
 #include "base/error.h"
 #include "model/family.h"
 
@@ -22,7 +22,8 @@ ModelConfig common(int layers, int hidden, int heads) {
 }
 
 void check_heads(int hidden, int heads, std::string_view what) {
-    if (hidden % heads != 0) throw_error<BadFileError>("{}: {} heads, need a divisor of the hidden size {}", what, heads, hidden);
+    if (hidden % heads != 0)
+        throw_error<BadFileError>("{}: {} heads, need a divisor of the hidden size {}", what, heads, hidden);
 }
 
 ModelConfig read_config(const Json& json, std::string_view what) {
@@ -48,7 +49,8 @@ ModelConfig read_metadata(const Metadata& m) {
     const auto need = [&](std::string_view key) {
         const auto value = m.get_int(key);
         if (!value) throw_error<BadFileError>("{}: {} is missing, need a positive integer", m.what, key);
-        if (*value < 1 || *value > INT32_MAX) throw_error<BadFileError>("{}: {} is {}, need a positive integer", m.what, key, *value);
+        if (*value < 1 || *value > INT32_MAX)
+            throw_error<BadFileError>("{}: {} is {}, need a positive integer", m.what, key, *value);
         return static_cast<int>(*value);
     };
     const int hidden = need("gpt2.embedding_length"), heads = need("gpt2.attention.head_count");
@@ -66,8 +68,14 @@ ModelConfig read_metadata(const Metadata& m) {
 std::vector<WeightSlot> weights(const ModelConfig& c) {
     const std::int64_t hidden = c.hidden, ffn = c.ffn;
     std::vector<WeightSlot> w;
-    w.push_back({.slot = Slot::token_embedding, .hf = "transformer.wte.weight", .gguf = "token_embd.weight", .shape = {c.vocab, hidden}});
-    w.push_back({.slot = Slot::position_embedding, .hf = "transformer.wpe.weight", .gguf = "position_embd.weight", .shape = {c.max_positions, hidden}});
+    w.push_back({.slot = Slot::token_embedding,
+                 .hf = "transformer.wte.weight",
+                 .gguf = "token_embd.weight",
+                 .shape = {c.vocab, hidden}});
+    w.push_back({.slot = Slot::position_embedding,
+                 .hf = "transformer.wpe.weight",
+                 .gguf = "position_embd.weight",
+                 .shape = {c.max_positions, hidden}});
     for (int i = 0; i < c.layers; ++i) {
         const auto add = [&](Slot slot, std::string_view hf, std::string_view gguf, Shape shape, Split split = Split::none) {
             w.push_back({.slot = slot,
@@ -93,7 +101,12 @@ std::vector<WeightSlot> weights(const ModelConfig& c) {
     }
     w.push_back({.slot = Slot::final_norm, .hf = "transformer.ln_f.weight", .gguf = "output_norm.weight", .shape = {hidden}});
     w.push_back({.slot = Slot::final_norm_bias, .hf = "transformer.ln_f.bias", .gguf = "output_norm.bias", .shape = {hidden}});
-    w.push_back({.slot = Slot::head, .hf = "lm_head.weight", .gguf = "output.weight", .shape = {c.vocab, hidden}, .optional = true, .split = Split::columns});
+    w.push_back({.slot = Slot::head,
+                 .hf = "lm_head.weight",
+                 .gguf = "output.weight",
+                 .shape = {c.vocab, hidden},
+                 .optional = true,
+                 .split = Split::columns});
     return w;
 }
 
@@ -105,7 +118,8 @@ Json write_config(const ModelConfig& c) {
             {"n_layer", c.layers},
             {"n_head", c.heads},
             {"n_positions", c.max_positions},
-            {"activation_function", c.activation == kernels::Activation::gelu_tanh ? "gelu_new" : activation_config_name(c.activation)},
+            {"activation_function",
+             c.activation == kernels::Activation::gelu_tanh ? "gelu_new" : activation_config_name(c.activation)},
             {"layer_norm_epsilon", static_cast<double>(c.norm_eps)},
             {"vocab_size", c.vocab},
             {"tie_word_embeddings", c.tied_head}};
@@ -113,8 +127,9 @@ Json write_config(const ModelConfig& c) {
 
 std::vector<MetadataEntry> write_metadata(const ModelConfig& c) {
     if (c.activation != kernels::Activation::gelu_tanh || c.attention_scale != 0.0f || c.attention_scale_by_layer)
-        throw_error<BadFileError>("a gpt2 model with activation {} or its own attention scales cannot be said in GGUF; keep the Hugging Face layout",
-                                  activation_config_name(c.activation));
+        throw_error<BadFileError>(
+            "a gpt2 model with activation {} or its own attention scales cannot be said in GGUF; keep the Hugging Face layout",
+            activation_config_name(c.activation));
     const auto u32 = [](std::int64_t value) { return static_cast<std::uint32_t>(value); };
     return {{"general.architecture", std::string("gpt2")},
             {"gpt2.context_length", u32(c.max_positions)},

@@ -36,7 +36,8 @@ int positive_key(const Metadata& metadata, std::string_view key, std::optional<i
     const auto value = metadata.get_int(key);
     if (!value && fallback) return *fallback;
     if (!value) throw_error<BadFileError>("{}: {} is missing, need a positive integer", metadata.what, key);
-    if (*value < 1 || *value > INT32_MAX) throw_error<BadFileError>("{}: {} is {}, need a positive integer", metadata.what, key, *value);
+    if (*value < 1 || *value > INT32_MAX)
+        throw_error<BadFileError>("{}: {} is {}, need a positive integer", metadata.what, key, *value);
     return static_cast<int>(*value);
 }
 
@@ -68,26 +69,35 @@ ModelConfig read_metadata(const Metadata& m) {
 }
 
 std::vector<WeightSlot> weights(const ModelConfig& c) {
-    const std::int64_t hidden = c.hidden, q = std::int64_t{c.heads} * c.head_dim, kv = std::int64_t{c.kv_heads} * c.head_dim, ffn = c.ffn;
+    const std::int64_t hidden = c.hidden, q = std::int64_t{c.heads} * c.head_dim, kv = std::int64_t{c.kv_heads} * c.head_dim,
+                       ffn = c.ffn;
     std::vector<WeightSlot> w;
-    w.push_back({.slot = Slot::token_embedding, .hf = "model.embed_tokens.weight", .gguf = "token_embd.weight", .shape = {c.vocab, hidden}});
+    w.push_back({.slot = Slot::token_embedding,
+                 .hf = "model.embed_tokens.weight",
+                 .gguf = "token_embd.weight",
+                 .shape = {c.vocab, hidden}});
     for (int i = 0; i < c.layers; ++i) {
         const std::string hf = fmt::format("model.layers.{}.", i), gguf = fmt::format("blk.{}.", i);
-        const auto add = [&](Slot slot, std::string_view hf_name, std::string_view gguf_name, Shape shape, FuseGroup fuse, Split split,
-                             int rotary_heads, bool optional) {
-            w.push_back({slot, i, hf + std::string(hf_name), gguf + std::string(gguf_name), shape, optional, fuse, split, false, rotary_heads});
+        const auto add = [&](Slot slot, std::string_view hf_name, std::string_view gguf_name, Shape shape, FuseGroup fuse,
+                             Split split, int rotary_heads, bool optional) {
+            w.push_back({slot, i, hf + std::string(hf_name), gguf + std::string(gguf_name), shape, optional, fuse, split, false,
+                         rotary_heads});
         };
         const bool no_qkv_bias = !c.qkv_bias, no_o_bias = !c.o_bias, no_mlp_bias = !c.mlp_bias;
-        add(Slot::attention_norm, "input_layernorm.weight", "attn_norm.weight", {hidden}, FuseGroup::none, Split::none, 0, false);
+        add(Slot::attention_norm, "input_layernorm.weight", "attn_norm.weight", {hidden}, FuseGroup::none, Split::none, 0,
+            false);
         add(Slot::q, "self_attn.q_proj.weight", "attn_q.weight", {q, hidden}, FuseGroup::qkv, Split::columns, c.heads, false);
-        add(Slot::k, "self_attn.k_proj.weight", "attn_k.weight", {kv, hidden}, FuseGroup::qkv, Split::columns, c.kv_heads, false);
+        add(Slot::k, "self_attn.k_proj.weight", "attn_k.weight", {kv, hidden}, FuseGroup::qkv, Split::columns, c.kv_heads,
+            false);
         add(Slot::v, "self_attn.v_proj.weight", "attn_v.weight", {kv, hidden}, FuseGroup::qkv, Split::columns, 0, false);
         add(Slot::q_bias, "self_attn.q_proj.bias", "attn_q.bias", {q}, FuseGroup::qkv, Split::columns, c.heads, no_qkv_bias);
-        add(Slot::k_bias, "self_attn.k_proj.bias", "attn_k.bias", {kv}, FuseGroup::qkv, Split::columns, c.kv_heads, no_qkv_bias);
+        add(Slot::k_bias, "self_attn.k_proj.bias", "attn_k.bias", {kv}, FuseGroup::qkv, Split::columns, c.kv_heads,
+            no_qkv_bias);
         add(Slot::v_bias, "self_attn.v_proj.bias", "attn_v.bias", {kv}, FuseGroup::qkv, Split::columns, 0, no_qkv_bias);
         add(Slot::o, "self_attn.o_proj.weight", "attn_output.weight", {hidden, q}, FuseGroup::none, Split::rows, 0, false);
         add(Slot::o_bias, "self_attn.o_proj.bias", "attn_output.bias", {hidden}, FuseGroup::none, Split::none, 0, no_o_bias);
-        add(Slot::mlp_norm, "post_attention_layernorm.weight", "ffn_norm.weight", {hidden}, FuseGroup::none, Split::none, 0, false);
+        add(Slot::mlp_norm, "post_attention_layernorm.weight", "ffn_norm.weight", {hidden}, FuseGroup::none, Split::none, 0,
+            false);
         add(Slot::gate, "mlp.gate_proj.weight", "ffn_gate.weight", {ffn, hidden}, FuseGroup::gate_up, Split::columns, 0, false);
         add(Slot::up, "mlp.up_proj.weight", "ffn_up.weight", {ffn, hidden}, FuseGroup::gate_up, Split::columns, 0, false);
         add(Slot::gate_bias, "mlp.gate_proj.bias", "ffn_gate.bias", {ffn}, FuseGroup::gate_up, Split::columns, 0, no_mlp_bias);
@@ -96,9 +106,14 @@ std::vector<WeightSlot> weights(const ModelConfig& c) {
         add(Slot::down_bias, "mlp.down_proj.bias", "ffn_down.bias", {hidden}, FuseGroup::none, Split::none, 0, no_mlp_bias);
     }
     w.push_back({.slot = Slot::final_norm, .hf = "model.norm.weight", .gguf = "output_norm.weight", .shape = {hidden}});
-    w.push_back({.slot = Slot::head, .hf = "lm_head.weight", .gguf = "output.weight", .shape = {c.vocab, hidden}, .optional = true,
+    w.push_back({.slot = Slot::head,
+                 .hf = "lm_head.weight",
+                 .gguf = "output.weight",
+                 .shape = {c.vocab, hidden},
+                 .optional = true,
                  .split = Split::columns});
-    w.push_back({.slot = Slot::rope_factors, .hf = "", .gguf = "rope_freqs.weight", .shape = {c.rotary_dim() / 2}, .optional = true});
+    w.push_back(
+        {.slot = Slot::rope_factors, .hf = "", .gguf = "rope_freqs.weight", .shape = {c.rotary_dim() / 2}, .optional = true});
     return w;
 }
 
@@ -126,15 +141,16 @@ Json write_config(const ModelConfig& c) {
 bool rope_fits_metadata(const RopeConfig& rope) {
     if (rope.type == "yarn") {
         const RopeConfig plain;
-        return rope.truncate && !rope.attention_factor && !rope.mscale && !rope.mscale_all_dim && rope.beta_fast == plain.beta_fast &&
-               rope.beta_slow == plain.beta_slow;
+        return rope.truncate && !rope.attention_factor && !rope.mscale && !rope.mscale_all_dim &&
+               rope.beta_fast == plain.beta_fast && rope.beta_slow == plain.beta_slow;
     }
     return rope.type == "default" || rope.type == "linear" || rope.type == "llama3" || rope.type == "factors";
 }
 
 std::vector<MetadataEntry> write_metadata(const ModelConfig& c) {
     if (!rope_fits_metadata(c.rope))
-        throw_error<BadFileError>("rope scaling {} with these parameters cannot be said in GGUF; keep the Hugging Face layout", c.rope.type);
+        throw_error<BadFileError>("rope scaling {} with these parameters cannot be said in GGUF; keep the Hugging Face layout",
+                                  c.rope.type);
     const auto u32 = [](std::int64_t value) { return static_cast<std::uint32_t>(value); };
     std::vector<MetadataEntry> m = {{"general.architecture", std::string("llama")},
                                     {"llama.context_length", u32(c.max_positions)},
