@@ -52,40 +52,6 @@ std::vector<std::int32_t> joined_tokens(const Vocabulary& vocabulary, const std:
     return joined;
 }
 
-// A heap of four children to a node: half as deep as a binary one, and a node's children share a cache line.
-void sift_down(std::vector<std::uint64_t>& heap, std::size_t hole, std::uint64_t value) {
-    for (;;) {
-        const std::size_t first = 4 * hole + 1;
-        if (first >= heap.size()) break;
-        const std::size_t end = std::min(first + 4, heap.size());
-        std::size_t least = first;
-        for (std::size_t child = first + 1; child < end; ++child)
-            if (heap[child] < heap[least]) least = child;
-        if (heap[least] >= value) break;
-        heap[hole] = heap[least];
-        hole = least;
-    }
-    heap[hole] = value;
-}
-
-void make_heap(std::vector<std::uint64_t>& heap) {
-    for (std::size_t node = (heap.size() + 2) / 4; node-- > 0;) sift_down(heap, node, heap[node]);
-}
-
-void push_heap(std::vector<std::uint64_t>& heap, std::uint64_t value) {
-    std::size_t hole = heap.size();
-    heap.push_back(value);
-    for (; hole > 0 && heap[(hole - 1) / 4] > value; hole = (hole - 1) / 4) heap[hole] = heap[(hole - 1) / 4];
-    heap[hole] = value;
-}
-
-std::uint64_t pop_heap(std::vector<std::uint64_t>& heap) {
-    const std::uint64_t least = heap.front(), last = heap.back();
-    heap.pop_back();
-    if (!heap.empty()) sift_down(heap, 0, last);
-    return least;
-}
-
 }  // namespace
 
 std::vector<MergedPair> find_pairs(const Vocabulary& vocabulary,
@@ -198,48 +164,57 @@ void Bpe::split(const Vocabulary& vocabulary, std::string_view piece, BpeScratch
     if (unknown_waits) add(*options_.unknown);
 }
 
-void Bpe::merge(BpeScratch& scratch) const {
-    std::vector<BpeScratch::Symbol>& symbols = scratch.symbols;
-    std::vector<std::uint64_t>& heap = scratch.heap;
-    heap.clear();
-    const auto candidate = [](std::int32_t rank, std::int32_t at) {
-        return static_cast<std::uint64_t>(static_cast<std::uint32_t>(rank)) << 32 | static_cast<std::uint32_t>(at);
-    };
-    const auto count = static_cast<std::int32_t>(symbols.size());
-    for (std::int32_t at = 0; at < count; ++at) {
-        BpeScratch::Symbol& symbol = symbols[static_cast<std::size_t>(at)];
-        symbol.previous = at - 1;
-        symbol.next = at + 1 < count ? at + 1 : -1;
-        if (symbol.next < 0) continue;
-        symbol.rank = rank_of(symbol.id, symbols[static_cast<std::size_t>(symbol.next)].id);
-        if (symbol.rank >= 0) heap.push_back(candidate(symbol.rank, at));
+// For a word, looking through all its pairs is faster than any queue.
+void Bpe::merge_short(std::vector<BpeScratch::Symbol>& symbols) const {
+    for (std::size_t at = 0; at + 1 < symbols.size(); ++at) symbols[at].rank = rank_of(symbols[at].id, symbols[at + 1].id);
+    symbols.back().rank = -1;
+    for (;;) {
+        std::size_t best = 0;
+        std::uint32_t best_rank = UINT32_MAX;  // no rank, -1, is the largest as an unsigned number
+        for (std::size_t at = 0; at < symbols.size(); ++at) {
+            const auto rank = static_cast<std::uint32_t>(symbols[at].rank);
+            if (rank < best_rank) best = at, best_rank = rank;
+        }
+        if (best_rank == UINT32_MAX) return;
+        symbols[best].id = merged_[best_rank];
+        symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+        const bool last = best + 1 == symbols.size();
+        symbols[best].rank = last ? -1 : rank_of(symbols[best].id, symbols[best + 1].id);
+        if (best > 0) symbols[best - 1].rank = rank_of(symbols[best - 1].id, symbols[best].id);
     }
-    make_heap(heap);
-    scratch.queue_operations += heap.size();
+}
 
+void Bpe::merge_long(BpeScratch& scratch) const {
+    std::vector<BpeScratch::Symbol>& symbols = scratch.symbols;
+    scratch.queue.reset(merged_.size());
     const auto update = [&](std::int32_t at) {
         BpeScratch::Symbol& symbol = symbols[static_cast<std::size_t>(at)];
         symbol.rank = symbol.next < 0 ? -1 : rank_of(symbol.id, symbols[static_cast<std::size_t>(symbol.next)].id);
         if (symbol.rank < 0) return;
-        push_heap(heap, candidate(symbol.rank, at));
+        scratch.queue.push({symbol.rank, at});
         ++scratch.queue_operations;
     };
-    while (!heap.empty()) {
-        const std::uint64_t least = pop_heap(heap);
-        const auto rank = static_cast<std::int32_t>(least >> 32);
-        const auto at = static_cast<std::int32_t>(least & UINT32_MAX);
-        ++scratch.queue_operations;
-        BpeScratch::Symbol& symbol = symbols[static_cast<std::size_t>(at)];
-        if (symbol.rank != rank) continue;  // the pair has changed since
-        BpeScratch::Symbol& right = symbols[static_cast<std::size_t>(symbol.next)];
-        symbol.id = merged_[static_cast<std::size_t>(rank)];
-        symbol.next = right.next;
-        right.rank = -1;
-        right.id = -1;
-        if (right.next >= 0) symbols[static_cast<std::size_t>(right.next)].previous = at;
-        if (symbol.previous >= 0) update(symbol.previous);
+    const auto count = static_cast<std::int32_t>(symbols.size());
+    for (std::int32_t at = 0; at < count; ++at) {
+        symbols[static_cast<std::size_t>(at)].previous = at - 1;
+        symbols[static_cast<std::size_t>(at)].next = at + 1 < count ? at + 1 : -1;
         update(at);
     }
+    while (!scratch.queue.empty()) {
+        const PairQueue::Pair pair = scratch.queue.pop();
+        ++scratch.queue_operations;
+        BpeScratch::Symbol& left = symbols[static_cast<std::size_t>(pair.position)];
+        if (left.rank != pair.rank) continue;  // the pair has changed since
+        BpeScratch::Symbol& right = symbols[static_cast<std::size_t>(left.next)];
+        left.id = merged_[static_cast<std::size_t>(pair.rank)];
+        left.next = right.next;
+        right.rank = -1;
+        right.id = -1;
+        if (right.next >= 0) symbols[static_cast<std::size_t>(right.next)].previous = pair.position;
+        if (left.previous >= 0) update(left.previous);
+        update(pair.position);
+    }
+    std::erase_if(symbols, [](const BpeScratch::Symbol& symbol) { return symbol.id < 0; });
 }
 
 void Bpe::encode(const Vocabulary& vocabulary, std::string_view piece, BpeScratch& scratch,
@@ -252,9 +227,13 @@ void Bpe::encode(const Vocabulary& vocabulary, std::string_view piece, BpeScratc
         }
     }
     split(vocabulary, piece, scratch);
-    if (scratch.symbols.size() > 1) merge(scratch);
-    for (const BpeScratch::Symbol& symbol : scratch.symbols)
-        if (symbol.id >= 0) ids.push_back(symbol.id);
+    constexpr std::size_t kShort = 32;
+    if (scratch.symbols.size() > kShort) {
+        merge_long(scratch);
+    } else if (scratch.symbols.size() > 1) {
+        merge_short(scratch.symbols);
+    }
+    for (const BpeScratch::Symbol& symbol : scratch.symbols) ids.push_back(symbol.id);
 }
 
 }  // namespace narae

@@ -1,9 +1,10 @@
 // Byte-pair encoding of one piece of text: split into characters, then merge the neighbouring pair of the lowest rank,
-// leftmost first, until none is left. A heap of candidate pairs over a linked list: O(n log n) for a piece of n
+// leftmost first, until none is left. A queue of candidate pairs over a linked list: O(n log n) for a piece of n
 // characters, whatever the piece. (Sennrich et al. 2016; huggingface/tokenizers, models/bpe.)
 // Immutable after loading; encode may run concurrently, each caller with its own BpeScratch.
 #pragma once
 
+#include "text/tokenizer/pair_queue.h"
 #include "text/tokenizer/vocabulary.h"
 
 #include <array>
@@ -42,7 +43,7 @@ struct BpeScratch {
         std::int32_t rank;            // of the pair with the next symbol; -1 for none
     };
     std::vector<Symbol> symbols;
-    std::vector<std::uint64_t> heap;    // rank << 32 | position
+    PairQueue queue;
     std::uint64_t queue_operations = 0;  // counted over all calls: the cost of encoding, for tests
 };
 
@@ -68,7 +69,8 @@ private:
     std::int32_t rank_of(std::int32_t left, std::int32_t right) const;
     std::int32_t character_id(const Vocabulary& vocabulary, std::string_view character, char32_t code_point) const;
     void split(const Vocabulary& vocabulary, std::string_view piece, BpeScratch& scratch) const;
-    void merge(BpeScratch& scratch) const;
+    void merge_short(std::vector<BpeScratch::Symbol>& symbols) const;
+    void merge_long(BpeScratch& scratch) const;
 
     BpeOptions options_;
     std::vector<std::uint64_t> slots_;                  // left << 43 | right << 22 | rank + 1; 0 is free; at most 2/3 full
