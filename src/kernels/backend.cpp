@@ -21,7 +21,7 @@ Tensor first_rows(const Tensor& tensor, std::int64_t rows) {
 // Columns [begin, begin + count) of every row.
 Tensor columns(const Tensor& tensor, std::int64_t begin, std::int64_t count) {
     Tensor view = tensor;
-    view.data = tensor.data + begin * static_cast<std::int64_t>(sizeof(float));
+    if (tensor.data) view.data += begin * static_cast<std::int64_t>(sizeof(float));  // null: no rows
     view.shape = {tensor.shape[0], count};
     return view;
 }
