@@ -1,6 +1,5 @@
 // Times tokenizers: loading, and encoding and decoding of 512 KiB and 1 MiB of texts that make pieces short or as long as the
-// text. Prints medians of seven in milliseconds of the thread's own time (other programs
-// do not count), and how much more the double text costs.
+// text. Prints medians of seven in milliseconds of the thread's own time, and how much more the double text costs.
 //   bench_tokenizer FOLDER...        each with tokenizer.json and, if there is one, tokenizer_config.json
 #include "text/tokenizer.h"
 #include "base/error.h"

@@ -103,6 +103,9 @@ TEST(BadTokenizerJson, Steps) {
     expect_refused(with_steps(R"("normalizer": {"type": "Precompiled"})"), "'Precompiled' is not supported");
     expect_refused(with_steps(R"("normalizer": {"type": "Sequence"})"), "'normalizers'");
     expect_refused(with_steps(R"("normalizer": {"type": "Replace", "content": ""})"), "'pattern'");
+    expect_refused(with_steps(R"("normalizer": {"type": "Prepend", "prepend": ")" + std::string(2000, 'x') + "\"}"),
+                   "has 2000 bytes");
+    expect_refused(with_steps(R"("pre_tokenizer": {"type": "Metaspace", "replacement": "ab"})"), "need one character");
     expect_refused(with_steps(R"("normalizer": {"type": "Replace", "pattern": {"Regex": "("}, "content": ""})"),
                    "is wrong at byte");
     expect_refused(with_steps(R"("pre_tokenizer": {"type": "Nothing"})"), "'Nothing' is not supported");

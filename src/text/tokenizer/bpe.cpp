@@ -139,6 +139,8 @@ std::int32_t Bpe::character_id(const Vocabulary& vocabulary, std::string_view ch
 void Bpe::split(const Vocabulary& vocabulary, std::string_view piece, BpeScratch& scratch) const {
     std::vector<BpeScratch::Symbol>& symbols = scratch.symbols;
     symbols.clear();
+    symbols.reserve(
+        static_cast<std::size_t>(std::count_if(piece.begin(), piece.end(), [](char byte) { return (byte & 0xC0) != 0x80; })));
     const auto add = [&](std::int32_t id) { symbols.push_back({id, -1, -1, -1}); };
     bool unknown_waits = false;  // an unknown character that a following one may join
     for (std::size_t at = 0; at < piece.size();) {

@@ -9,6 +9,8 @@
 namespace narae {
 namespace {
 
+constexpr std::size_t kLongestNormalized = std::size_t{1} << 31;
+
 bool all_trusted(std::string_view trust) { return trust.find('\0') == std::string_view::npos; }
 
 // Rewrites a text part by part, carrying the trust of each part along.
@@ -22,6 +24,8 @@ public:
         if (!source_.trust.empty()) out_.trust.append(source_.trust, begin, end - begin);
     }
     void replace(std::size_t begin, std::size_t end, std::string_view with) {
+        if (out_.text.size() > kLongestNormalized)
+            throw_error<ResourceError>("the tokenizer's normalizer makes more than {} bytes of this text", kLongestNormalized);
         out_.text.append(with);
         if (!source_.trust.empty())
             out_.trust.append(with.size(),
@@ -183,10 +187,10 @@ void Normalizer::add(const Json& json, std::string_view what, int depth) {
         steps_.emplace_back(StripWhitespace{get_bool(json, "strip_left", what).value_or(true),
                                             get_bool(json, "strip_right", what).value_or(true)});
     } else if (type == "Prepend") {
-        steps_.emplace_back(PrependText{need_string(json, "prepend", what)});
+        steps_.emplace_back(PrependText{need_content(json, "prepend", what)});
     } else if (type == "Replace") {
         StepPattern pattern = need_pattern(json, what);
-        std::string content = need_string(json, "content", what);
+        std::string content = need_content(json, "content", what);
         if (pattern.is_regex) {
             steps_.emplace_back(ReplaceRegex{Regex(pattern.text, what), std::move(content)});
         } else if (!pattern.text.empty()) {

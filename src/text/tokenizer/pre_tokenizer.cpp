@@ -250,7 +250,8 @@ void PreTokenizer::add(const Json& json, std::string_view what, int depth) {
         add_split(delimiter, SplitBehavior::removed);
     } else if (type == "Metaspace") {
         const std::string replacement = get_string(json, "replacement", what).value_or("\u2581");
-        if (replacement.empty()) throw_error<BadFileError>("{}: a Metaspace has an empty replacement", what);
+        if (replacement.empty() || unicode::decode(replacement, 0).length != replacement.size())
+            throw_error<BadFileError>("{}: a Metaspace's replacement is '{}', need one character", what, replacement);
         steps_.emplace_back(MetaspaceStep{replacement, parse_scheme(json, what)});
         if (get_bool(json, "split", what).value_or(true)) add_split(replacement, SplitBehavior::merged_with_next);
     } else {

@@ -27,6 +27,15 @@ std::string need_string(const Json& step, std::string_view key, std::string_view
     return *std::move(text);
 }
 
+std::string need_content(const Json& step, std::string_view key, std::string_view what) {
+    constexpr std::size_t kLongest = 1024;
+    std::string text = need_string(step, key, what);
+    if (text.size() > kLongest)
+        throw_error<BadFileError>("{}: a tokenizer step's '{}' has {} bytes, need at most {}", what, key, text.size(),
+                                  kLongest);
+    return text;
+}
+
 StepPattern need_pattern(const Json& step, std::string_view what) {
     const Json* pattern = get_object(step, "pattern", what);
     if (!pattern) throw_error<BadFileError>("{}: a tokenizer step lacks its object 'pattern'", what);

@@ -15,6 +15,8 @@ std::string step_type(const Json& step, std::string_view kind, int depth, std::s
 
 const Json& need_array(const Json& step, std::string_view key, std::string_view what);
 std::string need_string(const Json& step, std::string_view key, std::string_view what);
+// A text that a step puts into others: at most 1 KiB, so that no file makes texts grow without measure.
+std::string need_content(const Json& step, std::string_view key, std::string_view what);
 
 // "pattern": {"String": text} or {"Regex": text}.
 struct StepPattern {

@@ -72,7 +72,7 @@ void DecoderSteps::add(const Json& json, std::string_view what, int depth) {
         steps_.emplace_back(DecodeFuse{});
     } else if (type == "Replace") {
         StepPattern pattern = need_pattern(json, what);
-        std::string content = need_string(json, "content", what);
+        std::string content = need_content(json, "content", what);
         if (pattern.is_regex) {
             steps_.emplace_back(DecodeReplaceRegex{std::make_shared<const Regex>(pattern.text, what), std::move(content)});
         } else if (!pattern.text.empty()) {
