@@ -36,15 +36,15 @@ const WeightKernels& best_kernels() { return *weight_kernels().back(); }
 
 constexpr std::uint64_t kOne = std::uint64_t{1} << 40;  // the weight of the largest logit
 
-// Calls visit(begin, weights) for every chunk of tokens in order of ids.
+// Calls visit(begin, weights, their sum) for every chunk of tokens in order of ids.
 template <class Visit>
 void for_each_chunk(std::span<const float> logits, WeightScale scale, Visit visit) {
     const auto weigh = best_kernels().weigh;
     std::array<std::uint64_t, kChunk> weights;
     for (std::size_t begin = 0; begin < logits.size(); begin += kChunk) {
         const std::size_t count = std::min(kChunk, logits.size() - begin);
-        weigh(scale, &logits[begin], count, weights.data());
-        visit(begin, std::span(weights.data(), count));
+        const std::uint64_t sum = weigh(scale, &logits[begin], count, weights.data());
+        visit(begin, std::span<const std::uint64_t>(weights.data(), count), sum);
     }
 }
 
@@ -206,42 +206,59 @@ constexpr int kBuckets = 165;  // of a quarter in y; the last holds what has no 
 
 float bucket_position(WeightScale scale, float logit) { return std::min(scale.exponent(logit) * -4.0f, kBuckets - 1.0f); }
 
-// How many of the tokens nearest to the largest logit can be kept by top-k or, where that is off, top-p: all whose position is
-// below the result. `total`: the weight of all that min-p leaves.
-float collected_buckets(std::span<const float> logits, const SamplingParameters& p, WeightScale scale, std::uint64_t least,
-                        std::uint64_t& total) {
-    std::array<std::uint64_t, kBuckets> counts{}, sums{};
-    for_each_chunk(logits, scale, [&](std::size_t begin, std::span<const std::uint64_t> weights) {
+struct Nearest {
+    std::vector<Candidate> candidates;  // in order of ids
+    std::uint64_t collected = 0;        // their weight
+    std::uint64_t total = 0;            // the weight of all that min-p leaves
+};
+
+// The tokens that min-p leaves and whose bucket is below `end`.
+Nearest collect_nearest(std::span<const float> logits, WeightScale scale, std::uint64_t least, int end) {
+    // A weight errs by far less than a bucket: below this one, the bucket is surely past the end.
+    const std::uint64_t surely_past = std::max(least, end < kBuckets ? kOne >> (end / 4 + 1) : 1);
+    Nearest nearest;
+    for_each_chunk(logits, scale, [&](std::size_t begin, std::span<const std::uint64_t> weights, std::uint64_t sum) {
+        if (least == 1) {
+            nearest.total += sum;
+        } else {
+            for (const std::uint64_t weight : weights) nearest.total += weight >= least ? weight : 0;
+        }
         for (std::size_t i = 0; i < weights.size(); ++i) {
-            const auto bucket = static_cast<std::size_t>(bucket_position(scale, logits[begin + i]));
-            const bool kept = weights[i] >= least;
-            counts[bucket] += kept;
-            sums[bucket] += kept ? weights[i] : 0;
+            if (weights[i] < surely_past || bucket_position(scale, logits[begin + i]) >= static_cast<float>(end)) continue;
+            nearest.candidates.push_back({logits[begin + i], static_cast<std::int32_t>(begin + i), weights[i]});
+            nearest.collected += weights[i];
         }
     });
-    total = std::accumulate(sums.begin(), sums.end(), std::uint64_t{0});
-    const auto& amounts = p.top_k > 0 ? counts : sums;
-    const std::uint64_t target = p.top_k > 0      ? static_cast<std::uint64_t>(p.top_k)
-                                 : p.top_p < 1.0f ? share_of(total, p.top_p)
-                                                  : std::numeric_limits<std::uint64_t>::max();
-    std::size_t end = 0;
-    for (std::uint64_t reached = 0; end < kBuckets && reached < target; ++end) reached += amounts[end];
-    return static_cast<float>(end);
+    return nearest;
 }
 
-// The candidates that min-p leaves, in order of ids, without most of those that top-k or top-p is sure to drop.
-std::vector<Candidate> collect(std::span<const float> logits, const SamplingParameters& p, WeightScale scale,
-                               std::uint64_t& total) {
-    const std::uint64_t least = std::max<std::uint64_t>(p.min_p > 0.0f ? share_of(kOne, p.min_p) : 0, 1);
-    const bool partial = p.top_k > 0 || p.top_p < 1.0f;
-    const float end = partial ? collected_buckets(logits, p, scale, least, total) : static_cast<float>(kBuckets);
-    std::vector<Candidate> candidates;
-    for_each_chunk(logits, scale, [&](std::size_t begin, std::span<const std::uint64_t> weights) {
-        for (std::size_t i = 0; i < weights.size(); ++i)
-            if (weights[i] >= least && bucket_position(scale, logits[begin + i]) < end)
-                candidates.push_back({logits[begin + i], static_cast<std::int32_t>(begin + i), weights[i]});
+// How many buckets hold all that top-k or, where that is off, top-p can keep.
+int needed_buckets(std::span<const float> logits, const SamplingParameters& p, WeightScale scale, std::uint64_t least) {
+    std::array<std::uint64_t, kBuckets> amounts{};  // tokens or weight
+    for_each_chunk(logits, scale, [&](std::size_t begin, std::span<const std::uint64_t> weights, std::uint64_t) {
+        for (std::size_t i = 0; i < weights.size(); ++i) {
+            const std::uint64_t amount = p.top_k > 0 ? 1 : weights[i];
+            amounts[static_cast<std::size_t>(bucket_position(scale, logits[begin + i]))] += weights[i] >= least ? amount : 0;
+        }
     });
-    return candidates;
+    const std::uint64_t total = std::accumulate(amounts.begin(), amounts.end(), std::uint64_t{0});
+    const std::uint64_t target = p.top_k > 0 ? static_cast<std::uint64_t>(p.top_k) : share_of(total, p.top_p);
+    std::size_t end = 0;
+    for (std::uint64_t reached = 0; end < kBuckets && reached < target; ++end) reached += amounts[end];
+    return static_cast<int>(end);
+}
+
+// The candidates that min-p leaves, without most of those that top-k or top-p is sure to drop: usually a first look at the
+// tokens near the largest is enough.
+Nearest collect(std::span<const float> logits, const SamplingParameters& p, WeightScale scale) {
+    constexpr int kFirstLook = 40;
+    const std::uint64_t least = std::max<std::uint64_t>(p.min_p > 0.0f ? share_of(kOne, p.min_p) : 0, 1);
+    if (p.top_k <= 0 && p.top_p >= 1.0f) return collect_nearest(logits, scale, least, kBuckets);
+    Nearest nearest = collect_nearest(logits, scale, least, kFirstLook);
+    const bool enough = p.top_k > 0 ? nearest.candidates.size() >= static_cast<std::size_t>(p.top_k)
+                                    : nearest.collected >= share_of(nearest.total, p.top_p);
+    if (enough || nearest.collected == nearest.total) return nearest;
+    return collect_nearest(logits, scale, least, needed_buckets(logits, p, scale, least));
 }
 
 // ---- the draw ---------------------------------------------------------------------------------------------------------
@@ -340,8 +357,7 @@ Sampled sample_token(std::span<const float> logits, const SamplingRow& row) {
     const bool top_p = p.top_p < 1.0f, typical = p.typical_p < 1.0f;
     if (p.min_p <= 0.0f && p.top_k <= 0 && !top_p && !typical) return {.id = draw(logits, scale, row)};
 
-    std::uint64_t total = 0;
-    std::vector<Candidate> candidates = collect(logits, p, scale, total);
+    auto [candidates, collected, total] = collect(logits, p, scale);
     if (p.top_k > 0) {
         keep_top_k(candidates, static_cast<std::size_t>(p.top_k));
         total = total_weight(candidates);
