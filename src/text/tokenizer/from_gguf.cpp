@@ -1,5 +1,6 @@
 // Tokenizer::from_gguf: a vocabulary of GGUF metadata, as llama.cpp reads it, becomes the steps of tokenizer.json.
 #include "base/error.h"
+#include "base/log.h"
 #include "text/tokenizer/gguf_steps.h"
 #include "text/tokenizer/parts.h"
 #include "text/unicode.h"
@@ -163,9 +164,11 @@ Tokenizer Tokenizer::from_gguf(const GgufVocabulary& source, std::string_view wh
     Parts::Source merging;
     bool add_bos = false;
     if (source.model == "gpt2") {
-        // Files from before the key was written; llama.cpp too takes them for GPT-2's kind, though not exactly.
-        const GgufPreTokenizer& pre =
-            find_pre_tokenizer(source.pre.empty() || source.pre == "default" ? "gpt-2" : source.pre, what);
+        const bool named = !source.pre.empty() && source.pre != "default";
+        if (!named)
+            log_warning(
+                "{}: tokenizer.ggml.pre does not say how text is cut into words; taking GPT-2's way, which may be wrong", what);
+        const GgufPreTokenizer& pre = find_pre_tokenizer(named ? source.pre : "gpt-2", what);
         read_tokens(source, *parts);
         merging.merges = read_merges(source, *parts);
         merging.options.ignore_merges = pre.ignore_merges;
