@@ -227,7 +227,6 @@ struct ForStatement : Statement {
     Frame frame, otherwise_frame;
     bool recursive = false;       // a function of its own
     std::uint16_t own_slots = 0;  // when recursive
-    bool uses_loop = false;       // `loop` is read in the body
     std::uint16_t loop_slot = 0;
 };
 

@@ -169,6 +169,7 @@ CallArguments Interpreter::evaluate_arguments(const ArgumentExpressions& argumen
         if (!more.is(Type::dict)) runtime.fail("the argument after ** must be a mapping, not {}", type_name(more));
         for (const auto& [key, value] : more.as<DictObject>().entries) {
             if (!key.is_string()) runtime.fail("keywords must be strings, not {}", type_name(key));
+            if (result.keywords.size() == kMaxArguments) runtime.fail("a call has more than {} keywords", kMaxArguments);
             for (const auto& [name, other] : result.keywords)
                 if (name == view_of(key)) runtime.fail("the argument '{}' is there twice", name);
             runtime.charge(1 + result.keywords.size());

@@ -438,6 +438,8 @@ ArgumentExpressions ExpressionParser::parse_arguments() {
             ensure(arguments.more_keywords == nullptr);
             const std::string name = next().text;
             next();
+            if (arguments.keywords.size() == kMaxArguments)
+                fail(fmt::format("a call has more than {} keywords", kMaxArguments));
             for (const auto& [other, value] : arguments.keywords)
                 if (other == name) fail(fmt::format("the argument '{}' is there twice", name));
             arguments.keywords.emplace_back(name, parse_expression());

@@ -33,9 +33,10 @@ TaggedText strip(Runtime& runtime, const TaggedText& text, const Value& chars, b
     if (chars.is_undefined()) fail_undefined(runtime, chars);
     const bool given = !chars.is_missing() && !chars.is_none();
     if (given && !chars.is_string()) runtime.fail("strip arg must be None or str, not {}", type_name(chars));
-    runtime.charge_bytes(text.text.size());
     const std::string_view set = given ? view_of(chars) : std::string_view();
     const auto [begin, end] = strip_bounds(text.text, given ? &set : nullptr, left, right);
+    runtime.charge_bytes(text.text.size());
+    runtime.charge_scan((text.text.size() - (end - begin)) * (1 + set.size() / 8));
     return part(text, begin, end);
 }
 
@@ -151,17 +152,18 @@ Value filter_indent(Interpreter& interpreter, const Value& operand, CallArgument
 
     TaggedText text = text_of(operand);
     text.append("\n", true);
-    const auto lines = line_bounds(text.text, false);
     const bool indents_blank = truth_or(blank, false);
     TextBuilder result(runtime);
     if (truth_or(first, false)) result.append(indentation);
-    for (std::size_t i = 0; i < lines.size(); ++i) {
-        const auto [begin, end] = lines[i];
-        if (i > 0) {
-            result.append("\n", is_trusted_at(text, lines[i - 1].second));
-            if (end > begin || indents_blank) result.append(indentation);
+    std::size_t previous_break = kToEnd;
+    for (std::size_t at = 0; at < text.text.size();) {
+        const Line line = next_line(text.text, at);
+        if (previous_break != kToEnd) {
+            result.append("\n", is_trusted_at(text, previous_break));
+            if (line.end > line.begin || indents_blank) result.append(indentation);
         }
-        result.append(text, begin, end);
+        result.append(text, line.begin, line.end);
+        previous_break = line.end;
     }
     return make_string(runtime, result.take(), markup);
 }
@@ -221,6 +223,7 @@ Value filter_wordcount(Interpreter& interpreter, const Value& operand, CallArgum
     Runtime& runtime = interpreter.runtime;
     bind_none(runtime, "wordcount", arguments);
     const TaggedText text = to_text(runtime, operand);
+    charge_map(runtime, text.text);
     std::int64_t count = 0;
     bool in_word = false;
     for (std::size_t at = 0; at < text.text.size();) {
@@ -240,7 +243,13 @@ TaggedText percent_encoded(Runtime& runtime, const TaggedText& text, bool query)
         if (code == U' ' && query) return into.push_back('+');
         std::string bytes;
         encode(code, bytes);
-        for (const char byte : bytes) into += fmt::format("%{:02X}", static_cast<unsigned>(static_cast<unsigned char>(byte)));
+        constexpr std::string_view kHex = "0123456789ABCDEF";
+        for (const char byte : bytes) {
+            const auto number = static_cast<unsigned char>(byte);
+            into.push_back('%');
+            into.push_back(kHex[number >> 4]);
+            into.push_back(kHex[number & 15]);
+        }
     });
 }
 

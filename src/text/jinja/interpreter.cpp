@@ -63,7 +63,7 @@ TaggedText Interpreter::render() {
 // ---- variables
 
 Value Interpreter::new_environment(const Value& outer, std::size_t slots) {
-    runtime.charge(1 + slots / 4);
+    runtime.charge_object(slots);
     return Value(Type::environment, new EnvironmentObject(runtime, outer, slots));
 }
 
@@ -223,6 +223,11 @@ void Interpreter::print(const Value& value, TextBuilder& output) {
     }
 }
 
+void Interpreter::write_block(const Value& value, TextBuilder& output) {
+    if (!value.is_string()) runtime.fail("a block gives a '{}' for its text, need a string", type_name(value));
+    output.append(text_of(value));
+}
+
 Interpreter::Flow Interpreter::execute_branch(const BranchStatement& branch, EnvironmentObject& environment,
                                               TextBuilder& output) {
     const DepthScope depth(runtime, runtime.depth, kMaxDepth, "evaluation");
@@ -259,10 +264,10 @@ Interpreter::Flow Interpreter::run_loop(const Value& value, EnvironmentObject& e
     const ForStatement& statement = loop.statement;
     bool completed = false;  // one turn ran to its end: continue and break do not count, as in Jinja
     for (std::size_t index = 0; loop.has(index); ++index) {
-        runtime.charge();
+        runtime.charge(2);
         loop.index0 = index;
         assign(statement.target, loop.item(index), environment);
-        if (statement.uses_loop) environment.slots[statement.loop_slot] = value;
+        environment.slots[statement.loop_slot] = value;
         enter(statement.frame, environment);
         const Flow flow = execute(statement.body, environment, output);
         if (flow == Flow::break_loop) break;
@@ -291,10 +296,10 @@ bool Interpreter::passes(LoopObject& loop, const Value& item) {
 void Interpreter::execute_call_block(const CallBlockStatement& block, EnvironmentObject& environment, TextBuilder& output) {
     const Value caller(Type::macro, new MacroObject(runtime, block.caller, Value(Type::environment, &environment)));
     if (block.call != nullptr) {
-        print(evaluate_call(static_cast<const CallExpression&>(*block.call), environment, caller), output);
+        write_block(evaluate_call(static_cast<const CallExpression&>(*block.call), environment, caller), output);
     } else {
         CallArguments none;
-        print(call(caller, none), output);
+        write_block(call(caller, none), output);
     }
 }
 
@@ -320,7 +325,7 @@ Interpreter::Flow Interpreter::execute_filter_block(const FilterBlockStatement& 
     const Flow flow = execute(block.body, environment, inner);
     if (flow != Flow::normal) return flow;
     const Value text = make_string(runtime, inner.take());
-    print(evaluate_filter(static_cast<const FilterExpression&>(*block.filter), environment, &text), output);
+    write_block(evaluate_filter(static_cast<const FilterExpression&>(*block.filter), environment, &text), output);
     leave(block.frame, environment);
     return Flow::normal;
 }
@@ -367,7 +372,8 @@ Value Interpreter::call_macro(const Value& value, CallArguments& arguments) {
     const auto& macro = keep.as<MacroObject>();
     const MacroDefinition& definition = macro.definition;
     const int line = runtime.line;
-    const std::string name = definition.name.empty() ? "the call block" : "the macro '" + definition.name + "'";
+    const auto name = [&] { return definition.name.empty() ? "the call block" : "the macro '" + definition.name + "'"; };
+    runtime.charge(20 + definition.parameters.size() * (2 + arguments.keywords.size() / 4));
 
     const Value environment_value = new_environment(macro.environment, definition.slots);
     auto& environment = environment_value.as<EnvironmentObject>();
@@ -389,14 +395,14 @@ Value Interpreter::call_macro(const Value& value, CallArguments& arguments) {
             kwargs.as<DictObject>().set(make_string(runtime, keyword), argument);
         environment.slots[static_cast<std::size_t>(definition.kwargs_slot)] = kwargs;
     } else if (!arguments.keywords.empty()) {
-        runtime.fail("{} takes no keyword argument '{}'", name, arguments.keywords[0].first);
+        runtime.fail("{} takes no keyword argument '{}'", name(), arguments.keywords[0].first);
     }
     const auto rest = arguments.positional.begin() + static_cast<std::ptrdiff_t>(given);
     if (definition.varargs_slot >= 0) {
         environment.slots[static_cast<std::size_t>(definition.varargs_slot)] =
             make_tuple(runtime, {rest, arguments.positional.end()});
     } else if (rest != arguments.positional.end()) {
-        runtime.fail("{} takes not more than {} arguments, {} given", name, definition.parameters.size(),
+        runtime.fail("{} takes not more than {} arguments, {} given", name(), definition.parameters.size(),
                      arguments.positional.size());
     }
 

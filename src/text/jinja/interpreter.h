@@ -51,6 +51,7 @@ private:
     Flow execute(const Body& body, EnvironmentObject& environment, TextBuilder& output);
     Flow execute(const Statement& statement, EnvironmentObject& environment, TextBuilder& output);
     void print(const Value& value, TextBuilder& output);
+    void write_block(const Value& value, TextBuilder& output);  // what a call or filter block gives, which must be text
     Flow execute_branch(const BranchStatement& branch, EnvironmentObject& environment, TextBuilder& output);
     Flow execute_for(const ForStatement& loop, EnvironmentObject& environment, TextBuilder& output);
     // The loop in the environment of its body; the loop's own is the one around it.

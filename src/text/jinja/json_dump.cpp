@@ -92,14 +92,13 @@ private:
                 default:
                     break;
             }
-            const auto number = static_cast<unsigned>(code);
-            if (number >= 0x20 && (!style_.ensure_ascii || number < 0x7F)) {
+            if (code >= 0x20 && (!style_.ensure_ascii || code < 0x7F)) {
                 encode(code, into);
-            } else if (number < 0x10000) {
-                into += fmt::format("\\u{:04x}", number);
+            } else if (code < 0x10000) {
+                append_escape('u', code, into);
             } else {
-                into += fmt::format("\\u{:04x}\\u{:04x}", 0xD800 + ((number - 0x10000) >> 10),
-                                    0xDC00 + ((number - 0x10000) & 0x3FF));
+                append_escape('u', 0xD800 + ((code - 0x10000) >> 10), into);
+                append_escape('u', 0xDC00 + ((code - 0x10000) & 0x3FF), into);
             }
         }));
         add("\"", text.text.empty() || is_trusted_at(text, text.text.size() - 1));

@@ -1,6 +1,7 @@
 #include "text/jinja/lexer.h"
 
 #include "base/error.h"
+#include "text/jinja/limits.h"
 #include "text/jinja/text_parts.h"
 #include "text/jinja/unicode.h"
 
@@ -48,6 +49,7 @@ private:
     };
 
     void push(TokenKind kind, std::string text, int line = 0) {
+        if (tokens_.size() == kMaxTokens) syntax_error(line_, fmt::format("more than {} tokens", kMaxTokens));
         Token token;
         token.kind = kind;
         token.line = line != 0 ? line : line_;
@@ -319,9 +321,7 @@ private:
             constexpr std::string_view kLetters = "abfnrtv\\'\"", kMeanings = "\a\b\f\n\r\t\v\\'\"";
             if (code >= 0x80) {
                 // The codec sees the character as an escape of its own, behind a lone backslash.
-                result += code < 0x100     ? fmt::format("\\x{:02x}", static_cast<unsigned>(code))
-                          : code < 0x10000 ? fmt::format("\\u{:04x}", static_cast<unsigned>(code))
-                                           : fmt::format("\\U{:08x}", static_cast<unsigned>(code));
+                append_escape(code < 0x100 ? 'x' : code < 0x10000 ? 'u' : 'U', code, result);
                 at = next;
             } else if (const auto letter = kLetters.find(static_cast<char>(code)); letter != std::string_view::npos) {
                 result.push_back(kMeanings[letter]);

@@ -1,5 +1,8 @@
 #include "text/jinja/name_walk.h"
 
+#include "text/jinja/lexer.h"
+#include "text/jinja/limits.h"
+
 namespace narae::jinja {
 namespace {
 
@@ -13,7 +16,7 @@ void for_each_argument(ArgumentExpressions& arguments, const std::function<void(
 // Stops at the first read or binding of the name, which decides.
 class Search {
 public:
-    explicit Search(std::string_view name) : name_(name) {}
+    Search(std::string_view name, std::uint64_t& steps) : name_(name), steps_(steps) {}
 
     bool found() const { return read_; }
 
@@ -27,7 +30,10 @@ private:
 
     void walk(const ExpressionPtr& expression) {
         if (expression == nullptr || decided()) return;
-        walk_names(*expression, [&](const std::string& name) { read_ = read_ || name == name_; });
+        walk_names(*expression, [&](const std::string& name) {
+            ++steps_;
+            read_ = read_ || name == name_;
+        });
     }
 
     void bind(std::string_view name) {
@@ -46,6 +52,7 @@ private:
     }
 
     void walk(const Statement& statement) {
+        if (++steps_ > kMaxScopeSteps) syntax_error(statement.line, "macros inside macros make the template too complex");
         switch (statement.kind) {
             case StatementKind::text:
             case StatementKind::block:
@@ -115,6 +122,7 @@ private:
     }
 
     std::string_view name_;
+    std::uint64_t& steps_;
     bool read_ = false, bound_ = false;
 };
 
@@ -196,8 +204,8 @@ void walk_names(const Expression& expression, const std::function<void(const std
     });
 }
 
-bool reads_undeclared(const Body& body, std::string_view name) {
-    Search search(name);
+bool reads_undeclared(const Body& body, std::string_view name, std::uint64_t& steps) {
+    Search search(name, steps);
     search.walk(body);
     return search.found();
 }

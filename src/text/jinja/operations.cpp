@@ -40,8 +40,8 @@ Value slice_string(Runtime& runtime, const Value& value, const Value& start, con
     const auto& string = value.as<StringObject>();
     const auto bounds = slice_bounds(runtime, static_cast<std::int64_t>(string.code_points), start, stop, step);
     const std::string_view text = string.text.text;
-    runtime.charge_bytes(text.size());
     const bool ascii = string.code_points == text.size();
+    if (!ascii) runtime.charge_scan(text.size());
     if (bounds.step == 1) {
         const auto first = static_cast<std::size_t>(bounds.start), last = static_cast<std::size_t>(bounds.start + bounds.count);
         const std::size_t begin = ascii ? first : byte_of(text, first), end = ascii ? last : byte_of(text, last);
@@ -69,7 +69,7 @@ Value code_point_at(Runtime& runtime, const Value& string, std::int64_t index) {
     const std::string_view text = object.text.text;
     std::size_t begin = static_cast<std::size_t>(index);
     if (object.code_points != text.size()) {
-        runtime.charge_bytes(text.size());
+        runtime.charge_scan(text.size());
         begin = byte_of(text, begin);
     }
     std::size_t end = begin;
@@ -97,13 +97,17 @@ Value repeat(Runtime& runtime, const Value& value, std::int64_t times) {
         if (__builtin_mul_overflow(text.text.size(), count, &bytes)) bytes = SIZE_MAX;
         runtime.check_string_bytes(bytes);
         runtime.charge_bytes(bytes);
-        TaggedText result;
-        result.text.reserve(bytes);
-        for (std::size_t i = 0; i < count && !text.text.empty(); ++i) {
-            runtime.charge();
-            append_part(result, text);
+        if (bytes == 0) return make_string(runtime, TaggedText{}, value.as<StringObject>().markup);
+        TextBuilder result(runtime);
+        if (text.runs.size() > 1) {
+            for (std::size_t i = 0; i < count; ++i) result.append(text);
+        } else {
+            std::string block = text.text;  // of about 4 KiB, so that the copies are long
+            while (block.size() < 4096 && block.size() < bytes) block += text.text;
+            for (std::size_t left = bytes; left > 0; left -= std::min(left, block.size()))
+                result.append(std::string_view(block).substr(0, left), text.runs[0].trusted);
         }
-        return make_string(runtime, std::move(result), value.as<StringObject>().markup);
+        return make_string(runtime, result.take(), value.as<StringObject>().markup);
     }
     const auto& items = items_of(value);
     std::size_t size = 0;
@@ -198,7 +202,6 @@ Value iterate(Runtime& runtime, const Value& value) {
         case Type::string: {
             const TaggedText& text = text_of(value);
             const bool markup = value.as<StringObject>().markup;
-            items.reserve(value.as<StringObject>().code_points);
             for (std::size_t at = 0; at < text.text.size();) {
                 const std::size_t begin = at;
                 decode(text.text, at);
@@ -227,6 +230,7 @@ Value iterate(Runtime& runtime, const Value& value) {
         case Type::generator: {
             auto& generator = value.as<GeneratorObject>();
             if (!generator.started) {
+                const DepthScope depth(runtime, runtime.depth, kMaxDepth, "evaluation");
                 generator.started = true;
                 generator.items = generator.produce();
                 generator.produce = nullptr;
@@ -285,8 +289,11 @@ Value own_attribute(Runtime& runtime, const Value& value, std::string_view name)
             const Value* found = value.as<SpaceObject>().find(name);
             return found != nullptr ? *found : Value();
         }
-        case Type::loop:
-            return loop_attribute(runtime, value, name);
+        case Type::loop: {
+            Value attribute = loop_attribute(runtime, value, name);
+            if (!attribute.is_missing()) return attribute;
+            break;
+        }
         case Type::cycler:
             if (name == "current") return value.as<CyclerObject>().items[value.as<CyclerObject>().position];
             break;
@@ -367,7 +374,7 @@ bool contains(Runtime& runtime, const Value& container, const Value& needle) {
         case Type::string:
             if (!needle.is_string()) runtime.fail("'in <string>' requires string as left operand, not {}", type_name(needle));
             runtime.charge_bytes(view_of(container).size());
-            return view_of(container).find(view_of(needle)) != std::string_view::npos;
+            return find_text(view_of(container), view_of(needle), 0) != std::string_view::npos;
         case Type::dict:
             if (!is_hashable(needle)) runtime.fail("unhashable type: '{}'", type_name(needle));
             return container.as<DictObject>().find(needle) != nullptr;

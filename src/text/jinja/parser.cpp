@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <set>
 
 namespace narae::jinja {
 namespace {
@@ -151,6 +152,7 @@ private:
             } else if (!definition.parameters.empty() && definition.parameters.back().fallback != nullptr) {
                 fail(fmt::format("the parameter '{}' has no default but follows one that has", parameter.name));
             }
+            if (definition.parameters.size() == kMaxArguments) fail(fmt::format("more than {} parameters", kMaxArguments));
             for (const MacroParameter& other : definition.parameters)
                 if (other.name == parameter.name) fail(fmt::format("the parameter '{}' is there twice", parameter.name));
             definition.parameters.push_back(std::move(parameter));
@@ -207,9 +209,8 @@ private:
     std::unique_ptr<Statement> parse_block(int line) {
         auto statement = std::make_unique<BlockStatement>(line);
         statement->name = expect(TokenKind::name, "a name").text;
-        if (std::find(blocks_.begin(), blocks_.end(), statement->name) != blocks_.end())
+        if (!blocks_.insert(statement->name).second)
             syntax_error(line, fmt::format("the block '{}' is there twice", statement->name));
-        blocks_.push_back(statement->name);
         statement->scoped = take_name("scoped");
         if (take_name("required")) syntax_error(line, fmt::format("the required block '{}' is not supported", statement->name));
         statement->body = parse_macro_body("endblock");
@@ -272,7 +273,7 @@ private:
     }
 
     int loops_ = 0;
-    std::vector<std::string> blocks_;
+    std::set<std::string> blocks_;
 };
 
 }  // namespace

@@ -162,10 +162,7 @@ TaggedText quoted(Runtime& runtime, const TaggedText& text) {
                     } else if (is_printable(code)) {
                         encode(code, into);
                     } else {
-                        const auto number = static_cast<unsigned>(code);
-                        into += number < 0x100     ? fmt::format("\\x{:02x}", number)
-                                : number < 0x10000 ? fmt::format("\\u{:04x}", number)
-                                                   : fmt::format("\\U{:08x}", number);
+                        append_escape(code < 0x100 ? 'x' : code < 0x10000 ? 'u' : 'U', code, into);
                     }
                 }));
     result.append(mark, last);

@@ -62,8 +62,11 @@ public:
         if (steps_ > kMaxSteps) [[unlikely]]
             refuse_steps();
     }
-    // The time of copying or scanning bytes, in steps.
+    // The time of copying bytes, and of looking at each, in steps.
     void charge_bytes(std::size_t bytes) { charge(1 + bytes / 32); }
+    void charge_scan(std::size_t bytes) { charge(1 + bytes / 8); }
+    // The time of making an object.
+    void charge_object(std::size_t items = 0) { charge(3 + items / 4); }
     void take(std::size_t bytes) {
         live_bytes_ += bytes;
         if (live_bytes_ > kMaxLiveBytes) [[unlikely]]

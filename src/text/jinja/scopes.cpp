@@ -427,8 +427,7 @@ private:
         FunctionSlots* function = loop.recursive ? &own_function : symbols.function();
 
         Symbols inner(&symbols, function);
-        loop.uses_loop = loop.recursive || reads_undeclared(loop.body, "loop");
-        if (loop.uses_loop) loop.loop_slot = inner.declare_parameter("loop").slot;
+        loop.loop_slot = inner.declare_parameter("loop").slot;
         declare(inner, loop.target);
         analyze(inner, loop.body);
 
@@ -472,16 +471,16 @@ private:
         };
         const MacroParameter* caller = parameter_named("caller");
         macro.explicit_caller = caller != nullptr;
-        if (reads_undeclared(macro.body, "caller")) {
+        if (reads_undeclared(macro.body, "caller", steps_)) {
             if (caller == nullptr) {
                 macro.caller_slot = inner.declare_parameter("caller").slot;
             } else if (caller->fallback == nullptr) {
                 syntax_error(macro.line, "the special parameter 'caller' needs a default");
             }
         }
-        if (reads_undeclared(macro.body, "kwargs") && parameter_named("kwargs") == nullptr)
+        if (reads_undeclared(macro.body, "kwargs", steps_) && parameter_named("kwargs") == nullptr)
             macro.kwargs_slot = inner.declare_parameter("kwargs").slot;
-        if (reads_undeclared(macro.body, "varargs") && parameter_named("varargs") == nullptr)
+        if (reads_undeclared(macro.body, "varargs", steps_) && parameter_named("varargs") == nullptr)
             macro.varargs_slot = inner.declare_parameter("varargs").slot;
 
         for (MacroParameter& parameter : macro.parameters) {
@@ -494,6 +493,7 @@ private:
     }
 
     int loops_ = 0;
+    std::uint64_t steps_ = 0;
 };
 
 }  // namespace

@@ -137,10 +137,15 @@ Value method_zfill(Interpreter& interpreter, const Value& self, CallArguments& a
 
 // ---- searching
 
+// The time of searching from the right, which may look at every byte of `what` everywhere.
+void charge_search_from_right(Runtime& runtime, std::string_view text, std::string_view what) {
+    runtime.charge(1 + text.size() / 64 * (1 + what.size()));
+}
+
 // The part of the string that [start, end) names, in bytes.
 std::pair<std::size_t, std::size_t> searched(Runtime& runtime, const Value& self, const Value& start, const Value& end) {
     const std::string_view text = view_of(self);
-    runtime.charge_bytes(text.size());
+    runtime.charge_scan(text.size());
     const auto size = static_cast<std::int64_t>(self.as<StringObject>().code_points);
     const auto bound = [&](const Value& value, std::int64_t otherwise) {
         std::int64_t index = given(value) ? to_index(runtime, value, "a position") : otherwise;
@@ -162,7 +167,8 @@ Value method_find(Interpreter& interpreter, const Value& self, CallArguments& ar
     std::size_t found = std::string_view::npos;
     if (from <= to) {
         const std::string_view within = view_of(self).substr(from, to - from);
-        found = kLast ? within.rfind(needle) : within.find(needle);
+        if (kLast) charge_search_from_right(runtime, within, needle);
+        found = kLast ? within.rfind(needle) : find_text(within, needle, 0);
     }
     if (found != std::string_view::npos)
         return Value::integer(static_cast<std::int64_t>(count_code_points(view_of(self).substr(0, from + found))));
@@ -179,7 +185,8 @@ Value method_count(Interpreter& interpreter, const Value& self, CallArguments& a
     const std::string_view within = view_of(self).substr(from, to - from);
     if (needle.empty()) return Value::integer(static_cast<std::int64_t>(count_code_points(within)) + 1);
     std::int64_t count = 0;
-    for (std::size_t at = within.find(needle); at != std::string_view::npos; at = within.find(needle, at + needle.size()))
+    for (std::size_t at = find_text(within, needle, 0); at != std::string_view::npos;
+         at = find_text(within, needle, at + needle.size()))
         ++count;
     return Value::integer(count);
 }
@@ -202,16 +209,14 @@ Value method_starts(Interpreter& interpreter, const Value& self, CallArguments& 
 
 // ---- splitting and joining
 
-std::vector<std::pair<std::size_t, std::size_t>> words(std::string_view text, std::int64_t most) {
-    std::vector<std::pair<std::size_t, std::size_t>> result;
+// Calls emit(begin, end) for each part, from the left.
+template <class Emit>
+void split_words(std::string_view text, std::int64_t most, Emit emit) {
     std::size_t at = 0;
     while (true) {
         at += strip_bounds(text.substr(at), nullptr, true, false).first;
-        if (at == text.size()) return result;
-        if (most-- == 0) {
-            result.emplace_back(at, text.size());
-            return result;
-        }
+        if (at == text.size()) return;
+        if (most-- == 0) return emit(at, text.size());
         const std::size_t begin = at;
         std::size_t end = at;
         while (at < text.size()) {
@@ -219,21 +224,19 @@ std::vector<std::pair<std::size_t, std::size_t>> words(std::string_view text, st
             if (is_space(decode(text, at))) break;
             end = at;
         }
-        result.emplace_back(begin, end);
+        emit(begin, end);
         at = end;
     }
 }
 
-std::vector<std::pair<std::size_t, std::size_t>> words_from_right(std::string_view text, std::int64_t most) {
-    std::vector<std::pair<std::size_t, std::size_t>> result;
+// From the right.
+template <class Emit>
+void split_words_from_right(std::string_view text, std::int64_t most, Emit emit) {
     std::size_t at = text.size();
     while (true) {
         at = strip_bounds(text.substr(0, at), nullptr, false, true).second;
-        if (at == 0) break;
-        if (most-- == 0) {
-            result.emplace_back(0, at);
-            break;
-        }
+        if (at == 0) return;
+        if (most-- == 0) return emit(0, at);
         const std::size_t end = at;
         std::size_t begin = at;
         while (at > 0) {
@@ -241,11 +244,33 @@ std::vector<std::pair<std::size_t, std::size_t>> words_from_right(std::string_vi
             if (is_space(decode_before(text, at))) break;
             begin = at;
         }
-        result.emplace_back(begin, end);
+        emit(begin, end);
         at = begin;
     }
-    std::reverse(result.begin(), result.end());
-    return result;
+}
+
+template <class Emit>
+void split_at(std::string_view text, std::string_view separator, std::int64_t most, Emit emit) {
+    std::size_t begin = 0;
+    while (most-- != 0) {
+        const std::size_t found = find_text(text, separator, begin);
+        if (found == std::string_view::npos) break;
+        emit(begin, found);
+        begin = found + separator.size();
+    }
+    emit(begin, text.size());
+}
+
+template <class Emit>
+void split_at_from_right(std::string_view text, std::string_view separator, std::int64_t most, Emit emit) {
+    std::size_t end = text.size();
+    while (most-- != 0 && end >= separator.size()) {
+        const std::size_t found = text.rfind(separator, end - separator.size());
+        if (found == std::string_view::npos) break;
+        emit(found + separator.size(), end);
+        end = found;
+    }
+    emit(0, end);
 }
 
 template <bool kRight>
@@ -253,48 +278,35 @@ Value method_split(Interpreter& interpreter, const Value& self, CallArguments& a
     Runtime& runtime = interpreter.runtime;
     constexpr std::string_view kName = kRight ? "rsplit" : "split";
     const auto [separator, count] = bind(runtime, kName, arguments, {"sep", "maxsplit"});
-    std::int64_t most = integer_or(runtime, count, -1, kName);
+    const std::int64_t most = integer_or(runtime, count, -1, kName);
     const std::string_view text = view_of(self);
-    runtime.charge_bytes(text.size());
-    std::vector<std::pair<std::size_t, std::size_t>> parts;
+    runtime.charge_scan(text.size());
+    std::vector<Value> items;
+    const auto emit = [&](std::size_t begin, std::size_t end) {
+        items.push_back(like(runtime, self, part(text_of(self), begin, end)));
+    };
     if (!given(separator)) {
-        parts = kRight ? words_from_right(text, most) : words(text, most);
+        kRight ? split_words_from_right(text, most, emit) : split_words(text, most, emit);
     } else {
         const std::string_view between = view_of(need_string(runtime, separator, kName));
         if (between.empty()) runtime.fail("empty separator");
-        if (kRight) {
-            std::size_t end = text.size();
-            while (most-- != 0 && end >= between.size()) {
-                const std::size_t found = text.rfind(between, end - between.size());
-                if (found == std::string_view::npos) break;
-                parts.emplace_back(found + between.size(), end);
-                end = found;
-            }
-            parts.emplace_back(0, end);
-            std::reverse(parts.begin(), parts.end());
-        } else {
-            std::size_t begin = 0;
-            while (most-- != 0) {
-                const std::size_t found = text.find(between, begin);
-                if (found == std::string_view::npos) break;
-                parts.emplace_back(begin, found);
-                begin = found + between.size();
-            }
-            parts.emplace_back(begin, text.size());
-        }
+        if (kRight) charge_search_from_right(runtime, text, between);
+        kRight ? split_at_from_right(text, between, most, emit) : split_at(text, between, most, emit);
     }
-    std::vector<Value> items;
-    items.reserve(parts.size());
-    for (const auto& [begin, end] : parts) items.push_back(like(runtime, self, part(text_of(self), begin, end)));
+    if (kRight) std::reverse(items.begin(), items.end());
     return make_list(runtime, std::move(items));
 }
 
 Value method_splitlines(Interpreter& interpreter, const Value& self, CallArguments& arguments) {
     Runtime& runtime = interpreter.runtime;
     const auto [keep_ends] = bind(runtime, "splitlines", arguments, {"keepends"});
+    const bool keeps = truth_or(keep_ends, false);
+    runtime.charge_scan(view_of(self).size());
     std::vector<Value> lines;
-    for (const auto& [begin, end] : line_bounds(view_of(self), truth_or(keep_ends, false)))
-        lines.push_back(like(runtime, self, part(text_of(self), begin, end)));
+    for (std::size_t at = 0; at < view_of(self).size();) {
+        const Line line = next_line(view_of(self), at);
+        lines.push_back(like(runtime, self, part(text_of(self), line.begin, keeps ? line.next : line.end)));
+    }
     return make_list(runtime, std::move(lines));
 }
 
@@ -304,7 +316,9 @@ Value method_partition(Interpreter& interpreter, const Value& self, CallArgument
     const auto [separator] = bind(runtime, "partition", arguments, {"sep"}, 1, Keywords::refused);
     const std::string_view text = view_of(self), between = view_of(need_string(runtime, separator, "partition"));
     if (between.empty()) runtime.fail("empty separator");
-    const std::size_t found = kRight ? text.rfind(between) : text.find(between);
+    runtime.charge_scan(text.size());
+    if (kRight) charge_search_from_right(runtime, text, between);
+    const std::size_t found = kRight ? text.rfind(between) : find_text(text, between, 0);
     const auto piece = [&](std::size_t begin, std::size_t end) { return like(runtime, self, part(text_of(self), begin, end)); };
     if (found != std::string_view::npos)
         return make_tuple(
@@ -346,7 +360,7 @@ template <bool (*kIs)(char32_t)>
 Value method_all(Interpreter& interpreter, const Value& self, CallArguments& arguments) {
     bind_none(interpreter.runtime, "this method of str", arguments);
     const std::string_view text = view_of(self);
-    interpreter.runtime.charge_bytes(text.size());
+    charge_map(interpreter.runtime, text);
     for (std::size_t at = 0; at < text.size();)
         if (!kIs(decode(text, at))) return Value::boolean(false);
     return Value::boolean(!text.empty());
@@ -366,6 +380,7 @@ Value method_isprintable(Interpreter& interpreter, const Value& self, CallArgume
 Value method_isidentifier(Interpreter& interpreter, const Value& self, CallArguments& arguments) {
     bind_none(interpreter.runtime, "isidentifier", arguments);
     const std::string_view text = view_of(self);
+    charge_map(interpreter.runtime, text);
     for (std::size_t at = 0; at < text.size();) {
         const bool first = at == 0;
         const char32_t code = decode(text, at);
@@ -379,6 +394,7 @@ template <bool kUpper>
 Value method_iscase(Interpreter& interpreter, const Value& self, CallArguments& arguments) {
     bind_none(interpreter.runtime, kUpper ? "isupper" : "islower", arguments);
     const std::string_view text = view_of(self);
+    charge_map(interpreter.runtime, text);
     bool any = false;
     for (std::size_t at = 0; at < text.size();) {
         const char32_t code = decode(text, at);
@@ -394,6 +410,7 @@ Value method_iscase(Interpreter& interpreter, const Value& self, CallArguments& 
 Value method_istitle(Interpreter& interpreter, const Value& self, CallArguments& arguments) {
     bind_none(interpreter.runtime, "istitle", arguments);
     const std::string_view text = view_of(self);
+    charge_map(interpreter.runtime, text);
     bool any = false, in_word = false;
     for (std::size_t at = 0; at < text.size();) {
         const char32_t code = decode(text, at);

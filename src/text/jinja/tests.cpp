@@ -51,6 +51,7 @@ template <bool kUpper>
 bool test_case(Interpreter& interpreter, const Value& operand, CallArguments& arguments) {
     bind_none(interpreter.runtime, "this test", arguments);
     const TaggedText text = to_text(interpreter.runtime, operand);
+    charge_map(interpreter.runtime, text.text);
     bool any = false;
     for (std::size_t at = 0; at < text.text.size();) {
         const char32_t code = decode(text.text, at);

@@ -3,6 +3,7 @@
 #include "text/jinja/unicode.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace narae::jinja {
 
@@ -22,7 +23,7 @@ void append_part(TaggedText& into, const TaggedText& from, std::size_t begin, st
 void TextBuilder::prepare(std::size_t bytes) {
     const std::size_t size = text_.text.size() + bytes;
     runtime_.check_string_bytes(size);
-    runtime_.charge_bytes(bytes);
+    runtime_.charge(2 + bytes / 32);
     if (size > text_.text.capacity()) text_.text.reserve(std::min(std::max(2 * text_.text.capacity(), size), kMaxStringBytes));
     const std::size_t used = text_.text.capacity() + text_.runs.capacity() * sizeof(TextRun);
     if (used <= charged_) return;
@@ -68,27 +69,15 @@ bool is_trusted_at(const TaggedText& text, std::size_t byte) {
     return run == text.runs.end() || run->trusted;
 }
 
-TaggedText map_code_points(Runtime& runtime, const TaggedText& text,
-                           const std::function<void(char32_t code, std::size_t at, std::string& into)>& map) {
-    runtime.charge_bytes(2 * text.text.size());
-    TaggedText result;
-    result.text.reserve(text.text.size());
-    for (const TextRun& run : text.runs) {
-        const std::size_t begin = result.text.size();
-        for (std::size_t at = run.begin; at < run.end;) {
-            const std::size_t start = at;
-            const char32_t code = decode(text.text, at);
-            map(code, start, result.text);
-            if (result.text.size() > kMaxStringBytes) runtime.check_string_bytes(result.text.size());
-        }
-        if (result.text.size() == begin) continue;
-        if (!result.runs.empty() && result.runs.back().trusted == run.trusted) {
-            result.runs.back().end = result.text.size();
-        } else {
-            result.runs.push_back({begin, result.text.size(), run.trusted});
-        }
-    }
-    return result;
+void charge_map(Runtime& runtime, std::string_view text) {
+    const bool ascii = count_code_points(text) == text.size();
+    runtime.charge(1 + (ascii ? text.size() / 4 : text.size() * 3 / 2));
+}
+
+std::size_t find_text(std::string_view text, std::string_view what, std::size_t from) {
+    if (from > text.size()) return std::string_view::npos;
+    const void* found = memmem(text.data() + from, text.size() - from, what.data(), what.size());
+    return found == nullptr ? std::string_view::npos : static_cast<std::size_t>(static_cast<const char*>(found) - text.data());
 }
 
 std::pair<std::size_t, std::size_t> strip_bounds(std::string_view text, const std::string_view* chars, bool left, bool right) {
@@ -111,26 +100,25 @@ std::pair<std::size_t, std::size_t> strip_bounds(std::string_view text, const st
     return {begin, end};
 }
 
-std::vector<std::pair<std::size_t, std::size_t>> line_bounds(std::string_view text, bool keep_ends) {
-    std::vector<std::pair<std::size_t, std::size_t>> lines;
-    std::size_t begin = 0;
-    for (std::size_t at = 0; at < text.size();) {
+Line next_line(std::string_view text, std::size_t& at) {
+    Line line{at, text.size(), text.size()};
+    while (at < text.size()) {
         const std::size_t end = at;
         const char32_t code = decode(text, at);
         if (!is_line_break(code)) continue;
         if (code == U'\r' && at < text.size() && text[at] == '\n') ++at;
-        lines.emplace_back(begin, keep_ends ? at : end);
-        begin = at;
+        line.end = end;
+        line.next = at;
+        break;
     }
-    if (begin < text.size()) lines.emplace_back(begin, text.size());
-    return lines;
+    return line;
 }
 
 TaggedText replace_all(Runtime& runtime, const TaggedText& text, std::string_view old, const TaggedText& replacement,
                        std::int64_t count) {
     TextBuilder result(runtime);
     const std::string_view view = text.text;
-    runtime.charge_bytes(view.size());
+    runtime.charge_scan(view.size());
     std::size_t at = 0;
     if (old.empty()) {
         while (count != 0) {
@@ -144,7 +132,7 @@ TaggedText replace_all(Runtime& runtime, const TaggedText& text, std::string_vie
         }
     } else {
         for (; count != 0; --count) {
-            const std::size_t found = view.find(old, at);
+            const std::size_t found = find_text(view, old, at);
             if (found == std::string_view::npos) break;
             result.append(text, at, found);
             result.append(replacement);

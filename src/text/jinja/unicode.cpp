@@ -5,6 +5,9 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <cstring>
 #include <iterator>
 #include <span>
 
@@ -192,9 +195,14 @@ bool is_final_sigma(std::string_view text, std::size_t at, std::size_t behind) {
 }  // namespace
 
 std::size_t count_code_points(std::string_view text) {
-    std::size_t count = 0;
-    for (const char c : text) count += (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-    return count;
+    std::size_t continuations = 0, at = 0;
+    for (; at + 8 <= text.size(); at += 8) {  // bytes 10xxxxxx, eight at once
+        std::uint64_t word;
+        std::memcpy(&word, text.data() + at, 8);
+        continuations += static_cast<std::size_t>(std::popcount((word >> 7) & (~word >> 6) & 0x0101010101010101u));
+    }
+    for (; at < text.size(); ++at) continuations += (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;
+    return text.size() - continuations;
 }
 
 std::size_t byte_of(std::string_view text, std::size_t index) {
@@ -206,7 +214,7 @@ std::size_t byte_of(std::string_view text, std::size_t index) {
     return at;
 }
 
-char32_t decode(std::string_view text, std::size_t& at) {
+char32_t decode_long(std::string_view text, std::size_t& at) {
     const unicode::Decoded decoded = unicode::decode(text, at);
     at += decoded.length;
     return decoded.code_point;
@@ -219,6 +227,13 @@ char32_t decode_before(std::string_view text, std::size_t& at) {
 }
 
 void encode(char32_t code, std::string& into) { unicode::append(into, code); }
+
+void append_escape(char kind, char32_t code, std::string& into) {
+    into.push_back('\\');
+    into.push_back(kind);
+    for (int digits = kind == 'x' ? 2 : kind == 'u' ? 4 : 8; digits > 0; --digits)
+        into.push_back("0123456789abcdef"[code >> (4 * (digits - 1)) & 15]);
+}
 
 bool is_space(char32_t code) {
     return code < 0x80 ? (code >= 9 && code <= 13) || (code >= 0x1C && code <= 0x20) : contains(kSpaces, code);

@@ -11,11 +11,20 @@ namespace narae::jinja {
 std::size_t count_code_points(std::string_view text);
 // The byte at which code point `index` begins; the size at the end or beyond.
 std::size_t byte_of(std::string_view text, std::size_t index);
+char32_t decode_long(std::string_view text, std::size_t& at);
 // The code point that begins at byte `at`, which then moves behind it.
-char32_t decode(std::string_view text, std::size_t& at);
+inline char32_t decode(std::string_view text, std::size_t& at) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    if (byte >= 0x80) return decode_long(text, at);
+    ++at;
+    return byte;
+}
 // Moves `at` back to where the code point before it begins.
 char32_t decode_before(std::string_view text, std::size_t& at);
 void encode(char32_t code, std::string& into);
+
+// \x41, \u0041 or \U00000041, as `kind` says.
+void append_escape(char kind, char32_t code, std::string& into);
 
 bool is_space(char32_t code);       // str.isspace, also what strip() and split() take
 bool is_line_break(char32_t code);  // where splitlines() cuts

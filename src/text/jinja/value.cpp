@@ -35,6 +35,7 @@ StringObject::StringObject(Runtime& owner, TaggedText content, bool is_markup)
 
 void DictObject::set(const Value& key, const Value& value) {
     const std::size_t hash = hash_of(runtime, key);
+    runtime.charge(entries.size() < kIndexedDictSize ? 4 : 12);
     if (const Value* there = find(key); there != nullptr) {
         const_cast<Value&>(*there) = value;
         return;
@@ -79,6 +80,7 @@ const Value* DictObject::find(std::string_view key) const {
 void SpaceObject::drain(std::vector<Value>& into) {
     for (auto& [name, value] : attributes) into.push_back(std::move(value));
     attributes.clear();
+    index_.clear();
 }
 
 void SpaceObject::set(std::string_view name, const Value& value) {
@@ -86,14 +88,15 @@ void SpaceObject::set(std::string_view name, const Value& value) {
         const_cast<Value&>(*there) = value;
         return;
     }
-    grow(sizeof(std::pair<std::string, Value>) + name.size());
+    grow(sizeof(std::pair<std::string, Value>) + 64 + 2 * name.size());
+    runtime.charge_object(8);
     attributes.emplace_back(name, value);
+    index_.emplace(name, attributes.size() - 1);
 }
 
 const Value* SpaceObject::find(std::string_view name) const {
-    for (const auto& [attribute, value] : attributes)
-        if (attribute == name) return &value;
-    return nullptr;
+    const auto found = index_.find(std::string(name));
+    return found != index_.end() ? &attributes[found->second].second : nullptr;
 }
 
 void EnvironmentObject::drain(std::vector<Value>& into) {
@@ -103,7 +106,7 @@ void EnvironmentObject::drain(std::vector<Value>& into) {
 
 Value make_string(Runtime& runtime, TaggedText text, bool markup) {
     runtime.check_string_bytes(text.text.size());
-    runtime.charge_bytes(text.text.size());
+    runtime.charge_object(text.text.size() / 8);
     return Value(Type::string, new StringObject(runtime, std::move(text), markup));
 }
 
@@ -114,24 +117,27 @@ Value make_string(Runtime& runtime, std::string_view text, bool trusted) {
 }
 
 Value make_list(Runtime& runtime, std::vector<Value> items, bool trusted) {
-    runtime.charge(1 + items.size() / 4);
+    runtime.charge_object(items.size());
     return Value(Type::list, new SequenceObject(runtime, std::move(items)), trusted);
 }
 
 Value make_tuple(Runtime& runtime, std::vector<Value> items, bool trusted) {
-    runtime.charge(1 + items.size() / 4);
+    runtime.charge_object(items.size());
     return Value(Type::tuple, new SequenceObject(runtime, std::move(items)), trusted);
 }
 
 Value make_undefined(Runtime& runtime, std::string reason) {
+    runtime.charge_object();
     return Value(Type::undefined, new UndefinedObject(runtime, std::move(reason)));
 }
 
 Value make_function(Runtime& runtime, std::string_view name, Function function, Value self) {
+    runtime.charge_object();
     return Value(Type::function, new FunctionObject(runtime, name, function, std::move(self)));
 }
 
 Value make_generator(Runtime& runtime, std::string_view type, std::function<std::vector<Value>()> produce) {
+    runtime.charge_object(40);
     return Value(Type::generator, new GeneratorObject(runtime, type, std::move(produce)));
 }
 

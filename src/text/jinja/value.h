@@ -187,6 +187,9 @@ struct SpaceObject : MutableObject {
     const Value* find(std::string_view name) const;
 
     std::vector<std::pair<std::string, Value>> attributes;
+
+private:
+    std::unordered_map<std::string, std::size_t> index_;
 };
 
 struct RangeObject : Object {
