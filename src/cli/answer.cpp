@@ -26,8 +26,10 @@ Answer generate_answer(Engine& engine, Request request, const Tokenizer* tokeniz
     while (answer.finish == FinishReason::none) {
         events.clear();
         engine.step(events);
+        bool reported = false;
         for (const Event& event : events) {
             if (event.request != id) continue;
+            reported = true;
             const double now = monotonic_seconds();
             if (event.token >= 0) {
                 if (answer.ids.empty()) {
@@ -43,6 +45,8 @@ Answer generate_answer(Engine& engine, Request request, const Tokenizer* tokeniz
             const bool go_on = show(visible && stream ? stream->push(event.token) : std::string());
             if (event.finish == FinishReason::none && (!go_on || (stream && stream->stopped()))) engine.cancel(id);
         }
+        // A long prompt takes many steps before the first token; one can be stopped there too.
+        if (!reported && !piece({})) engine.cancel(id);
     }
     if (stream) {
         show(stream->finish());

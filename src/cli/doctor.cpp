@@ -13,8 +13,8 @@
 #include "cli/verb.h"
 #include "kernels/backend.h"
 
-#include <CLI/Version.hpp>
 #include <sys/utsname.h>
+#include <CLI/Version.hpp>
 
 #include <array>
 #include <memory>

@@ -9,7 +9,6 @@
 #include "cli/model_options.h"
 #include "cli/output.h"
 #include "engine/engine.h"
-#include "text/chat_template.h"
 #include "text/tokenizer.h"
 
 namespace narae::cli {
@@ -59,15 +58,15 @@ void run(const Options& o) {
     request.ignore_end = o.ignore_eos;
 
     SignalWatch signals;
-    const bool stream = !o.json && text.tokenizer;
-    const Answer answer = generate_answer(engine, std::move(request), text.tokenizer.get(), {o.stop, !o.special_text},
-                                          [&](std::string_view piece) {
-                                              if (stream) {
-                                                  write_output(piece);
-                                                  flush_output();
-                                              }
-                                              return signals.caught() == 0;
-                                          });
+    const bool stream = !o.json && text.tokenizer, terminal = output_is_terminal();
+    const auto show = [&](std::string_view piece) {
+        if (stream && !piece.empty()) {
+            write_output(terminal ? terminal_text(piece) : std::string(piece));
+            flush_output();
+        }
+        return signals.caught() == 0;
+    };
+    const Answer answer = generate_answer(engine, std::move(request), text.tokenizer.get(), {o.stop, !o.special_text}, show);
 
     const double total = monotonic_seconds() - start;
     if (o.json) {
@@ -123,7 +122,7 @@ void add(CLI::App& app) {
     verb.add_option("--system", o->system, "A system message, with --chat");
     verb.add_option("-n,--predict,--max-tokens", o->max_tokens, "Tokens to generate; 0: until the answer or the context ends")
         ->check(CLI::Range(0, 1 << 24));
-    verb.add_option("--stop", o->stop, "Stop before this text; may be repeated");
+    verb.add_option("--stop", o->stop, "Stop before this text; may be repeated")->allow_extra_args(false);
     verb.add_flag("--ignore-eos", o->ignore_eos, "Go on after the end token");
     verb.add_flag("--no-special", o->no_special, "Do not add the tokens that open a text (BOS)");
     verb.add_flag("--special", o->special_text, "Show special tokens in the output");

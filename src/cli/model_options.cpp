@@ -62,7 +62,8 @@ void add_sampling_options(CLI::App& verb, SamplingOptions& o) {
     verb.add_option("--repeat-penalty", o.repeat_penalty, "Over 1: less likely to say what was said");
     verb.add_option("--presence-penalty", o.presence_penalty, "Subtracted from tokens already in the answer");
     verb.add_option("--frequency-penalty", o.frequency_penalty, "Subtracted once per time a token is in the answer");
-    verb.add_option("--logit-bias", o.logit_bias, "ID+2.5 or ID-100, added to a token's logit; may be repeated");
+    verb.add_option("--logit-bias", o.logit_bias, "ID+2.5 or ID-100, added to a token's logit; may be repeated")
+        ->allow_extra_args(false);
     verb.add_option("-s,--seed", o.seed, "Same seed, same text");
 }
 

@@ -1,8 +1,10 @@
 #include "cli/output.h"
 
 #include "base/error.h"
+#include "text/unicode.h"
 
-#include <atomic>
+#include <unistd.h>
+
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -23,6 +25,22 @@ void write_output(std::string_view text) {
 
 void flush_output() {
     if (std::fflush(stdout) != 0) throw_error<IoError>("standard output: {}", std::strerror(errno));
+}
+
+bool output_is_terminal() { return isatty(STDOUT_FILENO) == 1; }
+
+std::string terminal_text(std::string_view text) {
+    std::string out;
+    for (std::size_t at = 0; at < text.size();) {
+        const unicode::Decoded next = unicode::decode(text, at);
+        const bool c0 = next.code_point < 0x20 && next.code_point != '\n' && next.code_point != '\t';
+        if (c0 || (next.code_point >= 0x7f && next.code_point < 0xa0))
+            out += fmt::format("\\x{:02x}", static_cast<std::uint32_t>(next.code_point));
+        else
+            out += text.substr(at, next.length);
+        at += next.length;
+    }
+    return out;
 }
 
 SignalWatch::SignalWatch() {

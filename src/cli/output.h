@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <string>
 #include <string_view>
 
 namespace narae::cli {
@@ -15,6 +16,12 @@ template <class... Args>
 void print_output(fmt::format_string<Args...> text, Args&&... args) {
     write_output(fmt::format(text, std::forward<Args>(args)...));
 }
+
+// Whether standard output is a person's terminal.
+bool output_is_terminal();
+// Text as it may be sent to a terminal: control characters but line ends and tabs are shown, not obeyed. A model may say
+// anything.
+std::string terminal_text(std::string_view text);
 
 // Thrown by a verb that ended because of a signal; the program exits with 128 + signal.
 class Interrupted {
