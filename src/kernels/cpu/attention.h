@@ -161,8 +161,8 @@ private:
                                            int count) {
         if (count == L) {
             score<element, L>(w, keys, group);
-            float factors[L];
-            for (int i = 0; i < L; ++i) factors[i] = weigh(w, block, group + i, w.scores + i * kPositions);
+            float factors[16];
+            weigh<L>(w, block, group, factors);
             mix<element, L>(w, values, group, factors, w.begin(group, block), w.end(group + L - 1, block));
         } else if constexpr (L > 1) {
             group_of_size<element, L - 1>(w, block, keys, values, group, count);
@@ -202,17 +202,41 @@ private:
         }
     }
 
-    // Scores into weights relative to the largest score so far; returns what the line's earlier sums are multiplied with.
-    static float weigh(const Work& w, int block, int line, float* scores) {
-        const int begin = w.begin(line, block), end = w.end(line, block);
-        Line& state = w.state[line];
-        if (begin >= end) {  // the line sees nothing of a block that its group visits
-            for (int i = 0; i < kPositions; i += 16) Isa::store(scores + i, Isa::zero());
-            return 1.0f;
+    // Scores into weights relative to the largest score so far; `factors` are what the lines' earlier sums are multiplied with.
+    template <int L>
+    static void weigh(const Work& w, int block, int group, float (&factors)[16]) {
+        float changes[16] = {}, now[L];
+        NARAE_UNROLL
+        for (int i = 0; i < L; ++i) {
+            const float before = w.state[group + i].largest;
+            now[i] = larger(before, adjust(w, block, group + i, w.scores + i * kPositions));
+            changes[i] = before == now[i] ? 0.0f : before - now[i];
         }
+        Isa::store(factors, Math<Isa>::exp(Isa::load(changes)));
+        NARAE_UNROLL
+        for (int i = 0; i < L; ++i) {
+            float* scores = w.scores + i * kPositions;
+            Line& state = w.state[group + i];
+            state.largest = now[i];
+            // A line that has seen nothing yet sees nothing of this block either: its scores are -infinity.
+            const F largest = Isa::set(now[i] == kNothing ? 0.0f : now[i]);
+            F sum = Isa::mul(Isa::load(state.sums), Isa::set(factors[i]));
+            NARAE_UNROLL
+            for (int v = 0; v < 4; ++v) {
+                const F weight = Math<Isa>::exp(Isa::sub(Isa::load(scores + 16 * v), largest));
+                Isa::store(scores + 16 * v, weight);
+                sum = Isa::add(sum, weight);
+            }
+            Isa::store(state.sums, sum);
+        }
+    }
+
+    // Scale, soft cap, ALiBi (Press et al. 2022) and mask of one line's scores; returns the largest.
+    static NARAE_INLINE float adjust(const Work& w, int block, int line, float* scores) {
+        const int begin = w.begin(line, block), end = w.end(line, block);
         const F scale = Isa::set(w.task.scale), nothing = Isa::set(kNothing);
         F largest = nothing;
-        F value[4];
+        NARAE_UNROLL
         for (int v = 0; v < 4; ++v) {
             F s = Isa::mul(Isa::load(scores + 16 * v), scale);
             if (w.task.soft_cap > 0.0f) {
@@ -224,26 +248,17 @@ private:
                     Isa::sub(lane_numbers(), Isa::set(static_cast<float>(w.position(line) - block * kPositions - 16 * v)));
                 s = Isa::fma(Isa::set(w.task.alibi_slopes[w.head(line)]), distance, s);
             }
-            value[v] = Isa::keep_lanes(s, within_lanes(begin - 16 * v), within_lanes(end - 16 * v), nothing);
-            largest = Isa::max(largest, value[v]);
+            if (begin > 0 || end < kPositions)
+                s = Isa::keep_lanes(s, within_lanes(begin - 16 * v), within_lanes(end - 16 * v), nothing);
+            Isa::store(scores + 16 * v, s);
+            largest = Isa::max(largest, s);
         }
-        const float before = state.largest;
-        const float now = larger(before, Isa::largest(largest));
-        state.largest = now;
-        const float factor = first_lane(Math<Isa>::exp(Isa::set(before == now ? 0.0f : before - now)));
-        F sum = Isa::mul(Isa::load(state.sums), Isa::set(factor));
-        for (int v = 0; v < 4; ++v) {
-            const F weight = Math<Isa>::exp(Isa::sub(value[v], Isa::set(now)));
-            Isa::store(scores + 16 * v, weight);
-            sum = Isa::add(sum, weight);
-        }
-        Isa::store(state.sums, sum);
-        return factor;
+        return Isa::largest(largest);
     }
 
     // sums [L][head_dim] = sums * factor + weights V, positions in ascending order.
     template <int element, int L>
-    static void mix(const Work& w, const std::byte* values, int group, const float (&factors)[L], int begin, int end) {
+    static void mix(const Work& w, const std::byte* values, int group, const float (&factors)[16], int begin, int end) {
         const int dim = w.task.head_dim;
         float* sums = w.sums + group * w.width;
         int d = 0;
@@ -254,7 +269,7 @@ private:
     // The last vector of an odd head_dim reads into the next position's values; those lanes are never written out.
     template <int element, int L, int V>
     static NARAE_INLINE void mix_columns(const Work& w, const std::byte* values, float* sums, int column, int dim,
-                                         const float (&factors)[L], int begin, int end) {
+                                         const float (&factors)[16], int begin, int end) {
         F acc[L][V];
         NARAE_UNROLL
         for (int i = 0; i < L; ++i) {
@@ -283,12 +298,14 @@ private:
         for (int line = 0; line < w.lines; ++line) {
             Line& state = w.state[line];
             if (state.largest == kNothing) continue;
+            float *sums = w.sums + line * w.width, *totals = w.totals + line * w.width;
             const float now = larger(state.total_largest, state.largest);
-            const F before = Math<Isa>::exp(Isa::set(state.total_largest == now ? 0.0f : state.total_largest - now));
-            const F here = Math<Isa>::exp(Isa::set(state.largest == now ? 0.0f : state.largest - now));
+            // The first span is taken as it is.
+            const bool only = state.total_largest == kNothing;
+            const F before = only ? Isa::zero() : Math<Isa>::exp(Isa::set(state.total_largest - now));
+            const F here = only ? Isa::set(1.0f) : Math<Isa>::exp(Isa::set(state.largest - now));
             Isa::store(state.total_sums, Isa::fma(Isa::load(state.total_sums), before, Isa::mul(Isa::load(state.sums), here)));
             Isa::store(state.sums, Isa::zero());
-            float *sums = w.sums + line * w.width, *totals = w.totals + line * w.width;
             for (std::int64_t d = 0; d < w.width; d += 16) {
                 Isa::store(totals + d, Isa::fma(Isa::load(totals + d), before, Isa::mul(Isa::load(sums + d), here)));
                 Isa::store(sums + d, Isa::zero());
@@ -319,11 +336,6 @@ private:
         return Isa::load_bf16(at + index * 2);
     }
     static NARAE_INLINE int within_lanes(int lane) { return smaller(16, larger(0, lane)); }
-    static NARAE_INLINE float first_lane(F a) {
-        float lanes[16];
-        Isa::store(lanes, a);
-        return lanes[0];
-    }
     static NARAE_INLINE F lane_numbers() {
         alignas(64) static constexpr float kNumbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
         return Isa::load(kNumbers);

@@ -52,7 +52,6 @@ private:
         int begin, end;
         NARAE_INLINE int row(int tile) const { return tiles.start(tile); }
         NARAE_INLINE int first_row() const { return row(begin); }
-        NARAE_INLINE int rows() const { return row(end) - row(begin); }
     };
     // The piece of the panels after the one that is computed. The first tiles ask for it: one panel each where there are two.
     struct Coming {
@@ -77,16 +76,12 @@ private:
                           const Scratch& s) {
         const int most = strip.integer ? Isa::kIntPanels : Isa::kFloatPanels;
         const int together = strip.count < most ? strip.count : most;
-        const int rows = range.rows();
-        const bool alone = task.rows == 1 && one_row(task, strip, next, s);
-        if (!alone) {
-            if (strip.integer)
-                codes(task, strip, next, range, together, s);
-            else
-                values(task, strip, next, range, together, s);
-        }
-        const int panels = alone ? 1 : together;
-        finish(task.output, strip, range.first_row(), rows, s.sums, panels * 16, panels == 2 ? 16 : rows * 16);
+        if (task.rows == 1 && one_row(task, strip, next, s))
+            finish(task.output, strip, 0, 1, s.sums, 16, 16);
+        else if (strip.integer)
+            codes(task, strip, next, range, together, s);
+        else
+            values(task, strip, next, range, together, s);
     }
 
     static bool one_row(const ProductTask& task, const Strip& strip, const Strip& next, const Scratch& s) {
@@ -160,9 +155,11 @@ private:
                 const Ahead ahead = coming.for_tile(tile - range.begin, range.end - range.begin, block_bytes);
                 const std::byte* x = task.forms[form] + form_bytes(form, task.in, row) + from * size * token_bytes;
                 const CodesTile product = codes_tile(strip.kind, together, size);
+                float* sums = s.sums + (row - range.first_row()) * strip.count * 16;
+                if (to == blocks) ask_for_output(task.output, strip, row, size);
                 for (int p = 0; p < strip.count; p += together)
-                    product(to - from, panels + p, x, s.sums + (p * range.rows() + (row - range.first_row()) * together) * 16,
-                            from == 0, ahead);
+                    product(to - from, panels + p, x, sums + p * size * 16, from == 0, ahead);
+                if (to == blocks) finish(task.output, strip, row, size, sums, together * 16, together == 2 ? 16 : size * 16);
             }
         }
     }
@@ -192,9 +189,11 @@ private:
                 const Ahead ahead = coming.for_tile(tile - range.begin, range.end - range.begin, pair_bytes);
                 const float* x = reinterpret_cast<const float*>(task.forms[kFloatForm]) + row * task.in + from * size;
                 const FloatTile product = float_tile(together, size);
+                float* sums = s.sums + (row - range.first_row()) * strip.count * 16;
+                if (to == task.in) ask_for_output(task.output, strip, row, size);
                 for (int p = 0; p < strip.count; p += together)
-                    product(to - from, panels + p, x, s.sums + (p * range.rows() + (row - range.first_row()) * together) * 16,
-                            from == 0, ahead);
+                    product(to - from, panels + p, x, sums + p * size * 16, from == 0, ahead);
+                if (to == task.in) finish(task.output, strip, row, size, sums, together * 16, together == 2 ? 16 : size * 16);
             }
         }
     }
@@ -228,6 +227,16 @@ private:
         if constexpr (Isa::kFloatPanels == 2)
             if (together == 2) return float_of_size<2, Isa::kFloatTokens>(size);
         return float_of_size<1, Isa::kFloatTokens>(size);
+    }
+
+    // The lines of the output that finish() will write (and for sums with a residual read) after the tile's products.
+    static NARAE_INLINE void ask_for_output(const OutputTask& output, const Strip& strip, int row, int rows) {
+        const float* out = output.out[strip.part] + row * output.stride[strip.part] + strip.row;
+        for (int r = 0; r < rows; ++r) {
+            __builtin_prefetch(out, 1);
+            __builtin_prefetch(out + (strip.gated ? 0 : 16 * (strip.count - 1)), 1);
+            out += output.stride[strip.part];
+        }
     }
 
     static void finish(const OutputTask& output, const Strip& strip, int first_row, int rows, const float* sums, int row_step,

@@ -49,6 +49,7 @@ struct Isa {
     static NARAE_INLINE F sub(F x, F y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
     static NARAE_INLINE F mul(F x, F y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
     static NARAE_INLINE F div(F x, F y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+    static NARAE_INLINE F reciprocal(F x) { return div(set(1.0f), x); }
     static NARAE_INLINE F fma(F x, F y, F z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
     static NARAE_INLINE F max(F x, F y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
     static NARAE_INLINE F min(F x, F y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
@@ -65,12 +66,11 @@ struct Isa {
         constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
         return {_mm256_round_ps(x.a, kNearest), _mm256_round_ps(x.b, kNearest)};
     }
-    // In two steps so that neither factor overflows or vanishes before the product does.
     static NARAE_INLINE F scale_by_power(F x, F power) {
-        const I whole = to_int(min(set(300.0f), max(set(-300.0f), power)));
-        const I half = shift_right_signed<1>(whole);
-        const I rest{_mm256_sub_epi32(whole.a, half.a), _mm256_sub_epi32(whole.b, half.b)};
-        return mul(mul(x, power_of_two(half)), power_of_two(rest));
+        const I whole = to_int(power);
+        const __m256i bias = _mm256_set1_epi32(127);
+        const I biased{_mm256_add_epi32(whole.a, bias), _mm256_add_epi32(whole.b, bias)};
+        return mul(x, as_float(shift_left<23>(biased)));
     }
     static NARAE_INLINE F select_less(F x, F y, F yes, F no) {
         return {_mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
@@ -181,11 +181,6 @@ private:
     // All ones in the lanes whose number, counted from `start`, is below count.
     static NARAE_INLINE __m256i below(int count, int start) {
         return _mm256_cmpgt_epi32(_mm256_set1_epi32(count - start), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-    }
-    static NARAE_INLINE F power_of_two(I n) {
-        const __m256i bias = _mm256_set1_epi32(127);
-        const I biased{_mm256_add_epi32(n.a, bias), _mm256_add_epi32(n.b, bias)};
-        return as_float(shift_left<23>(biased));
     }
     static NARAE_INLINE __m256i round_bf16(__m256 v) {
         const __m256i bits = _mm256_castps_si256(v), high = _mm256_srli_epi32(bits, 16);

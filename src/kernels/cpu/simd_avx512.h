@@ -8,6 +8,7 @@
 // GCC 12's own intrinsics pass deliberately undefined registers, and it warns of them where they are inlined.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
 namespace narae::kernels::cpu::avx512 {
@@ -38,6 +39,11 @@ struct Isa {
     static NARAE_INLINE F sub(F a, F b) { return _mm512_sub_ps(a, b); }
     static NARAE_INLINE F mul(F a, F b) { return _mm512_mul_ps(a, b); }
     static NARAE_INLINE F div(F a, F b) { return _mm512_div_ps(a, b); }
+    // 14 bits and one step of Newton's. Not for 0 and infinities.
+    static NARAE_INLINE F reciprocal(F a) {
+        const F guess = _mm512_rcp14_ps(a);
+        return _mm512_mul_ps(guess, _mm512_fnmadd_ps(a, guess, _mm512_set1_ps(2.0f)));
+    }
     static NARAE_INLINE F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
     static NARAE_INLINE F max(F a, F b) { return _mm512_max_ps(a, b); }
     static NARAE_INLINE F min(F a, F b) { return _mm512_min_ps(a, b); }

@@ -6,6 +6,7 @@
 //                     and dot_start() takes it out beforehand; elsewhere dot_start() is 0
 //   dot_nibbles       two 4-bit codes (unsigned) a byte, with two groups of four activations; join_nibbles adds the halves
 //   keep_lanes        a in lanes [begin, end), 0 <= begin, end <= 16, `other` elsewhere
+//   scale_by_power    a * 2^power, power a whole number in [-126, 127]
 //   largest, max      a NaN may be lost
 //   prefetch          towards the second-level cache
 #pragma once
@@ -78,6 +79,7 @@ struct Isa {
     static NARAE_INLINE F div(const F& a, const F& b) {
         return each([&](int i) { return a.lane[i] / b.lane[i]; });
     }
+    static NARAE_INLINE F reciprocal(const F& a) { return div(set(1.0f), a); }
     static NARAE_INLINE F fma(const F& a, const F& b, const F& c) {
         return each([&](int i) { return a.lane[i] * b.lane[i] + c.lane[i]; });
     }
@@ -96,14 +98,9 @@ struct Isa {
     static NARAE_INLINE F round(const F& a) {
         return each([&](int i) { return round_to_even(a.lane[i]); });
     }
-    // a * 2^power, power a whole number; in two steps so that neither factor overflows or vanishes before the product does.
     static NARAE_INLINE F scale_by_power(const F& a, const F& power) {
         return each([&](int i) {
-            const int whole = static_cast<int>(power.lane[i] > 300.0f    ? 300.0f
-                                               : power.lane[i] > -300.0f ? power.lane[i]
-                                                                         : -300.0f);
-            const int half = whole / 2;
-            return a.lane[i] * power_of_two(half) * power_of_two(whole - half);
+            return a.lane[i] * as_float(static_cast<std::uint32_t>(static_cast<int>(power.lane[i]) + 127) << 23);
         });
     }
     static NARAE_INLINE F select_less(const F& a, const F& b, const F& yes, const F& no) {
@@ -231,7 +228,6 @@ private:
         __builtin_memcpy(&r, &x, sizeof r);
         return r;
     }
-    static NARAE_INLINE float power_of_two(int n) { return as_float(static_cast<std::uint32_t>(n + 127) << 23); }
     // Adding and taking away 1.5 x 2^23 rounds to a whole number in the processor's mode, to nearest even.
     static NARAE_INLINE float round_to_even(float x) {
         constexpr float kMagic = 12582912.0f;
