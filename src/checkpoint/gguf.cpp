@@ -57,6 +57,9 @@ std::string supported_types() {
     return list;
 }
 
+// Readers in C take a zero byte for the end: two names could be one to them.
+bool is_name(std::string_view text) { return unicode::is_valid(text) && text.find('\0') == std::string_view::npos; }
+
 std::uint64_t align_up(std::uint64_t value, std::uint64_t alignment, std::string_view what) {
     return checked_add(value, alignment - 1, what) / alignment * alignment;
 }
@@ -117,7 +120,7 @@ private:
         for (std::uint64_t i = 0; i < entry_count_; ++i) {
             const std::string_view key = reader_.string(kGgufKeyLimit, {"metadata key"});
             if (key.empty()) throw_error<BadFileError>("{}: metadata key {} is empty", what_, i);
-            if (!unicode::is_valid(key)) throw_error<BadFileError>("{}: metadata key {} is not valid UTF-8", what_, i);
+            if (!is_name(key)) throw_error<BadFileError>("{}: metadata key {} is not valid UTF-8 without zero bytes", what_, i);
             parsed_.metadata.add({key, read_value(key)});
             keys.push_back(key);
         }
@@ -203,8 +206,8 @@ private:
         GgufTensor tensor;
         tensor.name = reader_.string(kGgufNameLimit, {"tensor name"});
         if (tensor.name.empty()) throw_error<BadFileError>("{}: the name of tensor {} is empty", what_, index);
-        if (!unicode::is_valid(tensor.name))
-            throw_error<BadFileError>("{}: the name of tensor {} is not valid UTF-8", what_, index);
+        if (!is_name(tensor.name))
+            throw_error<BadFileError>("{}: the name of tensor {} is not valid UTF-8 without zero bytes", what_, index);
 
         const auto dims = reader_.number<std::uint32_t>({"number of dimensions", tensor.name});
         if (dims > kMaxDims)

@@ -191,6 +191,10 @@ std::vector<BadFile> bad_files() {
         "metadata key");
     add("key_empty", with_entry(Bytes().string("").number<std::uint32_t>(4).number(0)), "metadata key 1");
     add("key_not_utf8", with_entry(Bytes().string("a\xFF").number<std::uint32_t>(4).number(0)), "metadata key 1");
+    add("key_zero_byte", with_entry(Bytes().string(std::string_view("a\0b", 3)).number<std::uint32_t>(4).number(0)),
+        "metadata key 1");
+    add("tensor_name_zero_byte", changed([](auto& f) { f.tensor(std::string_view("a\0b", 3), {8}, 0, 0).data(32); }),
+        "name of tensor 0");
     add("key_twice", changed([](auto& f) { f.text("general.architecture", "gpt2"); }), "general.architecture");
     add("value_type_13", with_entry(Bytes().string("k").number<std::uint32_t>(13).number(0)), "value type of \"k\"");
     add("value_type_negative", with_entry(Bytes().string("k").number<std::int32_t>(-1).number(0)), "value type of \"k\"");
