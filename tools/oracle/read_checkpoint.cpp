@@ -32,8 +32,8 @@ Json read_gguf(const MappedFile& file) {
     const GgufFile parsed = parse_gguf(file.bytes(), "file");
     Json tensors = Json::object(), metadata = Json::object();
     for (const GgufTensor& tensor : parsed.tensors)
-        tensors[std::string(tensor.name)] = {tensor.format ? tensor.format->name : dtype_name(*tensor.dtype), dims_of(tensor.shape),
-                                             hexadecimal(tensor.bytes)};
+        tensors[std::string(tensor.name)] = {tensor.format ? tensor.format->name : dtype_name(*tensor.dtype),
+                                             dims_of(tensor.shape), hexadecimal(tensor.bytes)};
     for (const Metadata::Entry& entry : parsed.metadata.entries())
         metadata[std::string(entry.key)] = {static_cast<int>(entry.value.type), hexadecimal(entry.value.bytes)};
     return {{"tensors", tensors}, {"metadata", metadata}};

@@ -76,7 +76,11 @@ int main(int argc, char** argv) {
     }
     const int threads = std::atoi(argv[2]);
     const size_t count = static_cast<size_t>(std::atoi(argv[3]));
-    llama_log_set([](ggml_log_level level, const char* text, void*) { if (level == GGML_LOG_LEVEL_ERROR) std::fputs(text, stderr); }, nullptr);
+    llama_log_set(
+        [](ggml_log_level level, const char* text, void*) {
+            if (level == GGML_LOG_LEVEL_ERROR) std::fputs(text, stderr);
+        },
+        nullptr);
     llama_backend_init();
     llama_model* model = llama_model_load_from_file(argv[1], llama_model_default_params());
     if (!model) return 1;
@@ -106,9 +110,11 @@ int main(int argc, char** argv) {
     }
     for (size_t step = 1; step < count; ++step) {
         batch.n_tokens = 0;
-        for (size_t s = 0; s < sequences.size(); ++s) add(batch, sequences[s].ids.back(), sequences[s].prompt.size() + step - 1, s, true);
+        for (size_t s = 0; s < sequences.size(); ++s)
+            add(batch, sequences[s].ids.back(), sequences[s].prompt.size() + step - 1, s, true);
         if (llama_decode(context, batch)) return 1;
-        for (size_t s = 0; s < sequences.size(); ++s) choose(sequences[s], llama_get_logits_ith(context, static_cast<int32_t>(s)), tokens);
+        for (size_t s = 0; s < sequences.size(); ++s)
+            choose(sequences[s], llama_get_logits_ith(context, static_cast<int32_t>(s)), tokens);
     }
 
     for (const Sequence& sequence : sequences) {

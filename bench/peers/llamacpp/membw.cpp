@@ -55,6 +55,6 @@ int main(int argc, char** argv) {
     }
     std::sort(rates.begin(), rates.end());
     // The sum is printed so that it has to be computed.
-    std::printf("{\"threads\": %d, \"median\": %.2f, \"min\": %.2f, \"max\": %.2f, \"repeats\": %d, \"sum\": %llu}\n", threads, rates[rates.size() / 2],
-                rates.front(), rates.back(), repeats, static_cast<unsigned long long>(total.load()));
+    std::printf("{\"threads\": %d, \"median\": %.2f, \"min\": %.2f, \"max\": %.2f, \"repeats\": %d, \"sum\": %llu}\n", threads,
+                rates[rates.size() / 2], rates.front(), rates.back(), repeats, static_cast<unsigned long long>(total.load()));
 }

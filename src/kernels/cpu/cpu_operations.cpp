@@ -126,6 +126,7 @@ void CpuBackend::product(int rows, const float* x, const std::int32_t* index, co
 }
 
 void CpuBackend::linear(int rows, const Tensor& x, const Linear& linear, const Tensor& y) {
+    if (rows == 0) return;  // no rows have no memory
     const DeviceWeight& weight = *linear.weight;
     OutputTask output;
     std::int64_t begin = 0;

@@ -100,7 +100,9 @@ struct Isa {
     }
     static NARAE_INLINE F scale_by_power(const F& a, const F& power) {
         return each([&](int i) {
-            return a.lane[i] * as_float(static_cast<std::uint32_t>(static_cast<int>(power.lane[i]) + 127) << 23);
+            const float p = power.lane[i];
+            // A NaN comes with a NaN to scale; it has no integer.
+            return a.lane[i] * as_float(static_cast<std::uint32_t>((p == p ? static_cast<int>(p) : 0) + 127) << 23);
         });
     }
     static NARAE_INLINE F select_less(const F& a, const F& b, const F& yes, const F& no) {
