@@ -15,8 +15,10 @@ namespace narae::cli {
 void add_model_options(CLI::App& verb, ModelOptions& o, bool running) {
     verb.add_option("model", o.model, "Folder, .gguf file, org/name in the Hugging Face cache, or `default`")->required();
     if (!running) return;
-    verb.add_option("--device", o.device, "cpu, cuda, cuda:N, or auto: cuda if there is one");
-    verb.add_option("-t,--threads", o.threads, "CPU threads; 0: all that this process may use")->check(CLI::Range(0, 1024));
+    verb.add_option("--device", o.device, "cpu, cuda, cuda:N, or auto: cuda if there is one")->envname("NARAE_DEVICE");
+    verb.add_option("-t,--threads", o.threads, "CPU threads; 0: all that this process may use")
+        ->check(CLI::Range(0, 1024))
+        ->envname("NARAE_THREADS");
     verb.add_option("--instruction-set", o.instruction_set, "Use this CPU path instead of the best: generic, avx2, avx512");
     verb.add_option("--activations", o.activations, "auto, f32 (exact products), or int8")
         ->check(CLI::IsMember({"auto", "f32", "int8"}));

@@ -53,7 +53,7 @@ public:
 
     // Reads until the screen's bytes hold `text` after what was found before.
     testing::AssertionResult shows(std::string_view text) {
-        const auto limit = Clock::now() + std::chrono::seconds(60);
+        const auto limit = Clock::now() + std::chrono::seconds(120);
         while (true) {
             if (const std::size_t at = seen_.find(text, found_); at != std::string::npos) {
                 found_ = at + text.size();
@@ -66,14 +66,14 @@ public:
 
     // Reads until there is anything after what was found before.
     testing::AssertionResult shows_more() {
-        const auto limit = Clock::now() + std::chrono::seconds(60);
+        const auto limit = Clock::now() + std::chrono::seconds(120);
         while (seen_.size() == found_)
             if (!read_some(limit)) return testing::AssertionFailure() << "nothing more";
         return testing::AssertionSuccess();
     }
 
     int exit_code() {
-        const auto limit = Clock::now() + std::chrono::seconds(60);
+        const auto limit = Clock::now() + std::chrono::seconds(120);
         while (read_some(limit)) {
         }
         int status = 0;
