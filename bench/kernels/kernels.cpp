@@ -1,7 +1,7 @@
 // Times the products of the CPU backend over the shapes of real models and prints, per row, the best and the median time, the
 // weights' GB/s, GOP/s and the share of the peak measured in the same run: of memory reads for few rows, of int8 or f32
 // products for many.
-//   bench_kernels [threads] [instruction set] [part of a format's name] [seconds a row]
+//   bench_kernels [threads] [instruction set] [part of a format's name] [seconds a row] [part of a shape's name]
 #include "base/clock.h"
 #include "kernels/backend.h"
 #include "peaks.h"
@@ -59,6 +59,7 @@ Times measure(double seconds, Work work) {
 int main(int count, char** arguments) {
     const int thread_count = count > 1 ? std::atoi(arguments[1]) : usable_processors();
     const std::string instruction_set = count > 2 ? arguments[2] : "", wanted = count > 3 ? arguments[3] : "";
+    const std::string wanted_shape = count > 5 ? arguments[5] : "";
     const double seconds = count > 4 ? std::atof(arguments[4]) : 0.3;
     const auto backend = open_backend({.device = "cpu", .threads = thread_count, .instruction_set = instruction_set});
     double memory = 0.0;
@@ -72,11 +73,12 @@ int main(int count, char** arguments) {
     fmt::print("{:<6} {:<13} {:>4}  {:>10} {:>10}  {:>7} {:>8}  {:>6} {:>6}\n", "format", "shape", "rows", "best us",
                "median us", "GB/s", "GOP/s", "memory", "peak");
 
-    constexpr std::size_t kSpread = std::size_t{600} << 20;  // copies of small weights, so that they come from memory
+    constexpr std::size_t kSpread = std::size_t{400} << 20;  // copies of small weights, so that they come from memory
     for (const char* name : {"q4_0", "q4_1", "q8_0", "q6_k", "f16", "bf16", "f32"}) {
         if (std::string(name).find(wanted) == std::string::npos) continue;
         for (const Case& shape : kCases) {
-            if (shape.in % find_format(name)->block != 0) continue;
+            if (shape.in % find_format(name)->block != 0 || std::string(shape.name).find(wanted_shape) == std::string::npos)
+                continue;
             PackedWeight packed;
             packed.format = find_format(name);
             packed.out = shape.out;

@@ -11,17 +11,19 @@ struct Expand {
     using F = typename Isa::F;
     using I = typename Isa::I;
 
-    // Blocks [begin, end) of 32 inputs; for q6k multiples of 8. Not for wide panels, which are what `to` becomes.
-    static NARAE_INLINE void codes(Kind kind, const std::byte* panel, std::int64_t begin, std::int64_t end, std::byte* to) {
+    // Blocks [begin, end) of 32 inputs; for q6k multiples of 8. Not for q8 and wide panels, which are read as they are. Asks
+    // for the first `ask` bytes of each block that comes next, at `coming`.
+    static NARAE_INLINE void codes(Kind kind, const std::byte* panel, std::int64_t begin, std::int64_t end, std::byte* to,
+                                   const std::byte* coming, std::int64_t ask) {
         switch (kind) {
             case Kind::q4:
-                return nibbles<false>(panel + begin * 288, end - begin, to);
+                return nibbles<false>(panel + begin * 288, end - begin, to, coming, ask);
             case Kind::q4_min:
-                return nibbles<true>(panel + begin * 320, end - begin, to);
-            case Kind::q8:
-                return bytes(panel + begin * 544, end - begin, to);
+                return nibbles<true>(panel + begin * 320, end - begin, to, coming, ask);
             default:
                 for (std::int64_t b = begin / 8; b < end / 8; ++b) {
+                    for (std::int64_t line = 0; line < 8 * ask; line += 64) Isa::prefetch(coming + line);
+                    coming += kQ6kBytes;
                     q6k(panel + b * kQ6kBytes, to);
                     to += 8 * expanded_bytes(Kind::q6k);
                 }
@@ -46,8 +48,10 @@ struct Expand {
             const std::byte* blocks = spare;
             if (is_wide(kind))
                 blocks = panel + begin / kBlock * expanded_bytes(kind);
+            else if (kind == Kind::q8)
+                bytes(panel + begin / kBlock * 544, (end - begin) / kBlock, spare);
             else
-                codes(kind, panel, begin / kBlock, end / kBlock, spare);
+                codes(kind, panel, begin / kBlock, end / kBlock, spare, panel, 0);
             for (std::int64_t b = 0; b < (end - begin) / kBlock; ++b)
                 dequantize(kind, blocks + b * expanded_bytes(kind), to + b * kBlock * 16);
         }
@@ -55,9 +59,12 @@ struct Expand {
 
 private:
     template <bool minimum>
-    static NARAE_INLINE void nibbles(const std::byte* from, std::int64_t count, std::byte* to) {
+    static NARAE_INLINE void nibbles(const std::byte* from, std::int64_t count, std::byte* to, const std::byte* coming,
+                                     std::int64_t ask) {
         const I mask = Isa::set_bytes(0x0f), lift = Isa::set_bytes(minimum ? 128 : 120);
         for (std::int64_t b = 0; b < count; ++b) {
+            for (std::int64_t line = 0; line < ask; line += 64) Isa::prefetch(coming + line);
+            coming += minimum ? 320 : 288;
             NARAE_UNROLL
             for (int v = 0; v < 4; ++v) {
                 const I both = Isa::load_int(from + v * 64);

@@ -61,11 +61,13 @@ private:
             for (int p = 0; p < strip.count; ++p) coming.panels[p] = strip.panels[p] + offset;
             return coming;
         }
-        NARAE_INLINE Ahead for_tile(int tile, int tiles, std::int64_t step) const {
+        // The first `asked` bytes of every `step` are taken care of elsewhere.
+        NARAE_INLINE Ahead for_tile(int tile, int tiles, std::int64_t step, std::int64_t asked) const {
             Ahead ahead;
             ahead.step = step;
+            ahead.bytes = step - asked;
             for (int p = 0; p < 2; ++p)
-                if (tiles == 1 || tile == p) ahead.panels[p] = panels[p];
+                if (panels[p] && (tiles == 1 || tile == p)) ahead.panels[p] = panels[p] + asked;
             return ahead;
         }
     };
@@ -136,23 +138,26 @@ private:
         const std::int64_t slabs = ceil_div(blocks, kSlabBlocks), slab = ceil_div(ceil_div(blocks, slabs), unit) * unit;
         const int form = scales_of(strip.kind) == 2 ? kHalfForm : kIntForm;
         const std::int64_t token_bytes = form == kIntForm ? kBlock + 12 : kBlock + 20;
-        const std::int64_t stride = expanded_bytes(strip.kind);
+        const std::int64_t block_bytes = panel_bytes(strip.kind, kSuperBlock) / (kSuperBlock / kBlock);
+        const bool as_it_is = is_wide(strip.kind) || strip.kind == Kind::q8;
+        // While it expands it asks for a third of what comes next, while it multiplies for the rest.
+        const std::int64_t asked = as_it_is ? 0 : block_bytes / 192 * 64;
         for (std::int64_t from = 0; from < blocks; from += slab) {
             const std::int64_t to = smaller(blocks, from + slab);
+            const Coming coming = to < blocks ? Coming::of(strip, to * block_bytes) : Coming::of(next, 0);
             const std::byte* panels[2];
             for (int p = 0; p < strip.count; ++p) {
-                if (is_wide(strip.kind)) {
-                    panels[p] = strip.panels[p] + from * stride;
+                if (as_it_is) {
+                    panels[p] = strip.panels[p] + from * block_bytes;
                 } else {
-                    Expand<Isa>::codes(strip.kind, strip.panels[p], from, to, s.panels + p * kPanelScratch);
                     panels[p] = s.panels + p * kPanelScratch;
+                    Expand<Isa>::codes(strip.kind, strip.panels[p], from, to, s.panels + p * kPanelScratch,
+                                       coming.panels[p] ? coming.panels[p] : strip.panels[p], asked);
                 }
             }
-            const std::int64_t block_bytes = panel_bytes(strip.kind, kSuperBlock) / (kSuperBlock / kBlock);
-            const Coming coming = to < blocks ? Coming::of(strip, to * block_bytes) : Coming::of(next, 0);
             for (int tile = range.begin; tile < range.end; ++tile) {
                 const int size = range.tiles.size(tile), row = range.row(tile);
-                const Ahead ahead = coming.for_tile(tile - range.begin, range.end - range.begin, block_bytes);
+                const Ahead ahead = coming.for_tile(tile - range.begin, range.end - range.begin, block_bytes, asked);
                 const std::byte* x = task.forms[form] + form_bytes(form, task.in, row) + from * size * token_bytes;
                 const CodesTile product = codes_tile(strip.kind, together, size);
                 float* sums = s.sums + (row - range.first_row()) * strip.count * 16;
@@ -186,7 +191,7 @@ private:
                                                   : Coming::of(next, 0);
             for (int tile = range.begin; tile < range.end; ++tile) {
                 const int size = range.tiles.size(tile), row = range.row(tile);
-                const Ahead ahead = coming.for_tile(tile - range.begin, range.end - range.begin, pair_bytes);
+                const Ahead ahead = coming.for_tile(tile - range.begin, range.end - range.begin, pair_bytes, 0);
                 const float* x = reinterpret_cast<const float*>(task.forms[kFloatForm]) + row * task.in + from * size;
                 const FloatTile product = float_tile(together, size);
                 float* sums = s.sums + (row - range.first_row()) * strip.count * 16;
@@ -199,18 +204,19 @@ private:
     }
 
     // The instance for P panels and `size` tokens, found by trying T = most, most - 1, ...
-    template <int P, int T, int S, bool M>
+    template <int P, int T, int S, bool M, bool q8>
     static CodesTile codes_of_size(int size) {
-        if (size == T) return TileProduct<Isa>::template codes<P, T, S, M>;
-        if constexpr (T > 1) return codes_of_size<P, T - 1, S, M>(size);
+        if (size == T) return TileProduct<Isa>::template codes<P, T, S, M, q8>;
+        if constexpr (T > 1) return codes_of_size<P, T - 1, S, M, q8>(size);
         return nullptr;
     }
     template <int P>
     static CodesTile codes_of_kind(Kind kind, int size) {
         constexpr int T = Isa::kIntTokens;
+        if (kind == Kind::q8) return codes_of_size<P, T, 1, false, true>(size);
         if (scales_of(kind) == 2)
-            return has_minimum(kind) ? codes_of_size<P, T, 2, true>(size) : codes_of_size<P, T, 2, false>(size);
-        return has_minimum(kind) ? codes_of_size<P, T, 1, true>(size) : codes_of_size<P, T, 1, false>(size);
+            return has_minimum(kind) ? codes_of_size<P, T, 2, true, false>(size) : codes_of_size<P, T, 2, false, false>(size);
+        return has_minimum(kind) ? codes_of_size<P, T, 1, true, false>(size) : codes_of_size<P, T, 1, false, false>(size);
     }
     static CodesTile codes_tile(Kind kind, int together, int size) {
         if constexpr (Isa::kIntPanels == 2)

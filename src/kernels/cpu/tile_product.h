@@ -7,11 +7,11 @@
 
 namespace narae::kernels::cpu {
 
-// What a tile asks for beforehand, so that memory works while it computes: for every block (or input) `lines` cache lines at
-// panels[p] + block * step.
+// What a tile asks for beforehand, so that memory works while it computes: for every block (or pair of inputs) the cache lines
+// of [panels[p] + block * step, ... + bytes).
 struct Ahead {
     const std::byte* panels[2] = {};
-    std::int64_t step = 0;
+    std::int64_t step = 0, bytes = 0;
 };
 
 template <class Isa>
@@ -26,15 +26,15 @@ struct TileProduct {
         for (int p = 0; p < 2; ++p) {
             if (!ahead.panels[p]) continue;
             const std::byte* at = ahead.panels[p] + index * ahead.step;
-            for (std::int64_t line = 0; line < ahead.step; line += 64) Isa::prefetch(at + line);
+            for (std::int64_t line = 0; line < ahead.bytes; line += 64) Isa::prefetch(at + line);
         }
     }
 
-    // Wide blocks; S scales a block, M: minimums.
-    template <int P, int T, int S, bool M>
+    // Wide blocks; S scales a block, M: minimums. Or q8 blocks as they lie in memory.
+    template <int P, int T, int S, bool M, bool q8>
     static void codes(std::int64_t blocks, const std::byte* const* panels, const std::byte* x, float* sums, bool first,
                       const Ahead& ahead) {
-        constexpr int kStep = kCodeBytes + 64 * S * (M ? 2 : 1), kRun = kCodeVectors / S;
+        constexpr int kStep = q8 ? kCodeBytes + 32 : kCodeBytes + 64 * S * (M ? 2 : 1), kRun = kCodeVectors / S;
         F acc[P][T];
         load_sums<P, T>(acc, sums, first);
         const std::byte* w[P];
@@ -65,7 +65,8 @@ struct TileProduct {
                 }
                 F scale[P];
                 NARAE_UNROLL
-                for (int p = 0; p < P; ++p) scale[p] = Isa::load(floats(w[p] + kCodeBytes + 64 * s));
+                for (int p = 0; p < P; ++p)
+                    scale[p] = q8 ? Isa::load_f16(w[p] + kCodeBytes) : Isa::load(floats(w[p] + kCodeBytes + 64 * s));
                 NARAE_UNROLL
                 for (int t = 0; t < T; ++t) {
                     const F activation_scale = Isa::broadcast(floats(numbers + 4 * t));
