@@ -3,6 +3,7 @@
 // whole entries together with their counts.
 #include "checkpoint/gguf.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "checkpoint/byte_reader.h"
 #include "checkpoint/text_files.h"
 #include "mutation.h"
@@ -39,6 +40,11 @@ void read_all(const Metadata& metadata) {
 }
 
 }  // namespace
+
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+    set_log_level(LogLevel::quiet);
+    return 0;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     try {
@@ -95,19 +101,20 @@ public:
 private:
     template <class T>
     T number() {
-        outline_.fields.push_back({reader_.offset(), sizeof(T), false});
-        return reader_.number<T>({""});
+        const auto value = reader_.number<T>({""});
+        outline_.fields.push_back({reader_.offset() - sizeof(T), sizeof(T), false});
+        return value;
     }
     void string() {
         const auto length = number<std::uint64_t>();
-        outline_.fields.push_back({reader_.offset(), length, true});
         reader_.take(length, {""});
+        outline_.fields.push_back({reader_.offset() - length, length, true});
     }
     void value(std::uint32_t type) {
         if (type == 8) return string();
         const std::uint64_t bytes = type <= 12 ? metadata_type_bytes(static_cast<Metadata::Type>(type)) : 0;
-        outline_.fields.push_back({reader_.offset(), bytes, false});
         reader_.take(bytes, {""});
+        outline_.fields.push_back({reader_.offset() - bytes, bytes, false});
     }
     void entry() {
         string();
