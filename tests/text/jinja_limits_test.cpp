@@ -44,9 +44,8 @@ std::string nested_macros() {
 }
 
 std::string doubling(std::string_view start, std::string_view step, std::string_view end) {
-    return fmt::format(
-        "{{% set ns = namespace(s={0}, t={0}) %}}{{% for i in range(100) %}}{{% set ns.s = {1} %}}{{% endfor %}}{2}", start,
-        step, end);
+    return fmt::format("{{% set ns = namespace(s={0}) %}}{{% for i in range(100) %}}{{% set ns.s = {1} %}}{{% endfor %}}{2}",
+                       start, step, end);
 }
 
 bool refuses(const std::string& source) {
@@ -128,6 +127,12 @@ TEST(JinjaLimits, BombsAreRefusedWithinTheBudget) {
         {"shared lists, printed", doubling("['x']", "[ns.s, ns.s]", "{{ ns.s }}")},
         {"shared lists, dumped", doubling("['x']", "[ns.s, ns.s]", "{{ ns.s|tojson }}")},
         {"shared tuples, hashed", doubling("('x',)", "(ns.s, ns.s)", "{{ {ns.s: 1} }}")},
+        {"shared tuples, looked up", doubling("('x',)", "(ns.s, ns.s)", "{{ ns.s in {} }}")},
+        {"shared lists, compared",
+         "{% set ns = namespace(s=['x'], t=['x']) %}{% for i in range(100) %}{% set ns.s = [ns.s, ns.s] %}"
+         "{% set ns.t = [ns.t, ns.t] %}{% endfor %}{{ ns.s == ns.t }}"},
+        {"deep tuples, looked up",
+         "{% set ns = namespace(s=()) %}{% for i in range(90000) %}{% set ns.s = (ns.s,) %}{% endfor %}{{ ns.s in {} }}"},
         {"replacing by more", "{{ ('a' * 1000000).replace('a', 'b' * 1000000) }}"},
         {"padding", "{{ 'x'.center(10**12) }}{{ '%1000000d' % 1 * 20 }}"},
         {"formatting", "{{ '{:99999999999}'.format(1) }}"},

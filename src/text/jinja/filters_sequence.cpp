@@ -151,7 +151,7 @@ Value filter_unique(Interpreter& interpreter, const Value& operand, CallArgument
         std::vector<Value> items;
         for (const Value& item : items_of(list)) {
             const Value key = compared(runtime, attribute_path(runtime, item, attribute, Value()), case_sensitive);
-            if (!is_hashable(key)) runtime.fail("unhashable type: '{}'", type_name(key));
+            if (!is_hashable(runtime, key)) runtime.fail("unhashable type: '{}'", type_name(key));
             if (seen.as<DictObject>().find(key) != nullptr) continue;
             seen.as<DictObject>().set(key, Value::none());
             items.push_back(item);

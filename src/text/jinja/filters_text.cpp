@@ -203,14 +203,14 @@ Value filter_truncate(Interpreter& interpreter, const Value& operand, CallArgume
     Runtime& runtime = interpreter.runtime;
     const auto [length_value, killwords, end_value, leeway_value] =
         bind(runtime, "truncate", arguments, {"length", "killwords", "end", "leeway"});
-    if (!operand.is_string()) runtime.fail("truncate needs a string, not {}", type_name(operand));
     const std::int64_t size = integer_or(runtime, length_value, 255, "truncate");
     const std::int64_t leeway = leeway_value.is_none() ? 5 : integer_or(runtime, leeway_value, 5, "truncate");
     const Value end = end_value.is_missing() ? make_string(runtime, "...") : soft_string(runtime, end_value);
     const auto end_size = static_cast<std::int64_t>(end.as<StringObject>().code_points);
     if (size < end_size || leeway < 0) runtime.fail("truncate needs a length of at least {} and no negative leeway", end_size);
-    const auto operand_size = static_cast<std::int64_t>(operand.as<StringObject>().code_points);
+    const std::int64_t operand_size = length(runtime, operand);
     if (leeway >= operand_size || operand_size - leeway <= size) return operand;
+    if (!operand.is_string()) runtime.fail("truncate needs a string, not {}", type_name(operand));
     Value kept = slice(runtime, operand, Value(), Value::integer(size - end_size), Value());
     if (!truth_or(killwords, false)) {
         const std::size_t space = view_of(kept).rfind(' ');

@@ -34,7 +34,7 @@ Value method_items(Interpreter& interpreter, const Value& self, CallArguments& a
 Value method_get(Interpreter& interpreter, const Value& self, CallArguments& arguments) {
     Runtime& runtime = interpreter.runtime;
     const auto [key, fallback] = bind(runtime, "get", arguments, {"key", "default"}, 1, Keywords::refused);
-    if (!is_hashable(key)) runtime.fail("unhashable type: '{}'", type_name(key));
+    if (!is_hashable(runtime, key)) runtime.fail("unhashable type: '{}'", type_name(key));
     if (const Value* found = self.as<DictObject>().find(key); found != nullptr) return *found;
     return fallback.is_missing() ? Value::none() : fallback;
 }

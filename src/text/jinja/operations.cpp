@@ -269,14 +269,18 @@ std::int64_t length(Runtime& runtime, const Value& value) {
     }
 }
 
-bool is_hashable(const Value& value) {
+bool is_hashable(Runtime& runtime, const Value& value) {
+    runtime.charge();
     switch (value.type()) {
         case Type::list:
         case Type::dict:
         case Type::view:
             return false;
-        case Type::tuple:
-            return std::all_of(items_of(value).begin(), items_of(value).end(), is_hashable);
+        case Type::tuple: {
+            const DepthScope scope(runtime, runtime.value_depth, kMaxValueDepth, "tuples");
+            const auto& items = items_of(value);
+            return std::all_of(items.begin(), items.end(), [&](const Value& item) { return is_hashable(runtime, item); });
+        }
         default:
             return true;
     }
@@ -326,7 +330,7 @@ Value get_item(Runtime& runtime, const Value& value, const Value& key) {
         case Type::undefined:
             fail_undefined(runtime, value);
         case Type::dict:
-            if (is_hashable(key)) {
+            if (is_hashable(runtime, key)) {
                 if (const Value* found = value.as<DictObject>().find(key); found != nullptr) return *found;
             }
             break;
@@ -376,7 +380,7 @@ bool contains(Runtime& runtime, const Value& container, const Value& needle) {
             runtime.charge_bytes(view_of(container).size());
             return find_text(view_of(container), view_of(needle), 0) != std::string_view::npos;
         case Type::dict:
-            if (!is_hashable(needle)) runtime.fail("unhashable type: '{}'", type_name(needle));
+            if (!is_hashable(runtime, needle)) runtime.fail("unhashable type: '{}'", type_name(needle));
             return container.as<DictObject>().find(needle) != nullptr;
         case Type::view:
             if (container.as<ViewObject>().kind == ViewObject::Kind::keys)

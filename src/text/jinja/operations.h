@@ -35,7 +35,7 @@ Value own_attribute(Runtime& runtime, const Value& value, std::string_view name)
 // value[start:stop:step]; missing is left out.
 Value slice(Runtime& runtime, const Value& value, const Value& start, const Value& stop, const Value& step);
 bool contains(Runtime& runtime, const Value& container, const Value& needle);
-bool is_hashable(const Value& value);
+bool is_hashable(Runtime& runtime, const Value& value);
 
 // <, <= ...: between numbers, strings, lists, tuples. Lists and tuples compare item by item.
 std::partial_ordering order(Runtime& runtime, const Value& a, const Value& b);

@@ -139,9 +139,11 @@ public:
             at = percent + 1;
             conversion(text, at);
         }
-        const bool all = values_.is(Type::tuple) ? used_ == items_of(values_).size()
-                                                 : used_ > 0 || values_.is(Type::dict) || values_.is(Type::list);
-        if (!all && !used_name_) runtime_.fail("not all arguments converted during string formatting");
+        // Python takes whatever has a [] for a mapping, of which not all need be used.
+        const bool mapping =
+            values_.is(Type::dict) || values_.is(Type::list) || values_.is(Type::range) || values_.is_undefined();
+        const bool all = values_.is(Type::tuple) ? used_ == items_of(values_).size() : used_ > 0 || mapping;
+        if (!all) runtime_.fail("not all arguments converted during string formatting");
         return make_string(runtime_, result_.take(), markup_);
     }
 
@@ -165,7 +167,6 @@ private:
             if (found == nullptr)
                 runtime_.fail("the format names '{}', which is not among the values", text.substr(at + 1, close - at - 1));
             named = *found;
-            used_name_ = true;
             at = close + 1;
         }
         Specification spec;
@@ -279,7 +280,6 @@ private:
     const Value& values_;
     TextBuilder result_;
     std::size_t used_ = 0;
-    bool used_name_ = false;
 };
 
 // ---- {}
