@@ -1,4 +1,8 @@
 // Renders a parsed template. One Interpreter renders once, on one thread.
+// Refused although Python renders it: integers over 64 bits, what prints a memory address (functions, generators), what
+// depends on chance (random, lipsum), the filters pprint, striptags, urlize, wordwrap and xmlattr, autoescape, and a few
+// methods of str (encode, translate, casefold, expandtabs, isnumeric). Jinja folds constant expressions while it
+// compiles, which turns a slice of a constant that is not a sequence into undefined; here that fails.
 #pragma once
 
 #include "base/json.h"
