@@ -50,14 +50,19 @@ bool spin_until(Done done) {
 
 }  // namespace
 
-// One run: the caller writes `work` and `pending`, then raises `generation`; each worker that sees the new generation
-// works and lowers `pending`. Who is about to sleep says so first (`sleepers`, `caller_sleeps`) and then looks again;
-// who changes the word looks at that afterwards. Both sides are sequentially consistent, so no wake-up is lost.
+// One run: the caller writes `work`, adds the workers to `pending`, then raises `generation`; each worker that sees the new
+// generation works and lowers `pending`. Who is about to sleep says so first (`sleepers`, `caller_sleeps`) and then looks
+// again; who changes the word looks at that afterwards. Both sides are sequentially consistent, so no wake-up is lost.
+//
+// A shared run (an odd generation) waits only for workers that came: one adds itself to `pending` and then looks whether `open`
+// is still its generation; the caller takes `open` away and then looks at `pending`. Either the worker sees that it is late,
+// or the caller sees the worker. A late worker has touched nothing but `pending`.
 struct ThreadPool::State {
     alignas(kCacheLine) std::atomic<std::uint32_t> generation{0};
+    std::atomic<std::uint32_t> open{0};
     std::atomic<std::uint32_t> sleepers{0};
     const FunctionRef<void(int)>* work = nullptr;
-    bool stopping = false;
+    std::atomic<bool> stopping{false};
 
     alignas(kCacheLine) std::atomic<std::uint32_t> pending{0};
     std::atomic<bool> caller_sleeps{false};
@@ -67,8 +72,10 @@ struct ThreadPool::State {
     std::atomic<bool> running{false};
     std::vector<std::thread> workers;
 
-    void start_generation() {
-        generation.fetch_add(1);
+    void start_generation(bool shared) {
+        const std::uint32_t next = (generation.load(std::memory_order_relaxed) | 1u) + (shared ? 2u : 1u);
+        open.store(next);
+        generation.store(next);
         if (sleepers.load() > 0) futex_wake_all(generation);
     }
 
@@ -95,7 +102,9 @@ struct ThreadPool::State {
         while (true) {
             seen = wait_for_generation_after(seen);
             if (stopping) return;
-            call(thread);
+            const bool shared = seen % 2 == 1;
+            if (shared) pending.fetch_add(1);
+            if (!shared || open.load() == seen) call(thread);
             if (pending.fetch_sub(1) == 1 && caller_sleeps.load()) futex_wake_all(pending);
         }
     }
@@ -107,9 +116,25 @@ struct ThreadPool::State {
         caller_sleeps = false;
     }
 
+    void run(const FunctionRef<void(int)>& what, bool shared) {
+        if (workers.empty()) return what(0);
+        NARAE_CHECK(!running.exchange(true, std::memory_order_acquire), "ThreadPool::run inside or beside another run");
+        work = &what;
+        if (!shared) pending.fetch_add(static_cast<std::uint32_t>(workers.size()));
+        start_generation(shared);
+        call(0);
+        open.store(0);
+        wait_for_workers();
+        running.store(false, std::memory_order_release);
+        if (failed.load(std::memory_order_relaxed)) {
+            failed.store(false, std::memory_order_relaxed);
+            std::rethrow_exception(std::exchange(error, nullptr));
+        }
+    }
+
     void stop() {
         stopping = true;
-        start_generation();
+        start_generation(false);
         for (std::thread& worker : workers) worker.join();
     }
 };
@@ -130,21 +155,9 @@ ThreadPool::~ThreadPool() { state_->stop(); }
 
 int ThreadPool::threads() const { return static_cast<int>(state_->workers.size()) + 1; }
 
-void ThreadPool::run(FunctionRef<void(int)> work) {
-    State& s = *state_;
-    if (s.workers.empty()) return work(0);
-    NARAE_CHECK(!s.running.exchange(true, std::memory_order_acquire), "ThreadPool::run inside or beside another run");
-    s.work = &work;
-    s.pending.store(static_cast<std::uint32_t>(s.workers.size()), std::memory_order_relaxed);
-    s.start_generation();
-    s.call(0);
-    s.wait_for_workers();
-    s.running.store(false, std::memory_order_release);
-    if (s.failed.load(std::memory_order_relaxed)) {
-        s.failed.store(false, std::memory_order_relaxed);
-        std::rethrow_exception(std::exchange(s.error, nullptr));
-    }
-}
+void ThreadPool::run(FunctionRef<void(int)> work) { state_->run(work, false); }
+
+void ThreadPool::share(FunctionRef<void(int)> work) { state_->run(work, true); }
 
 void ThreadPool::parallel_for(std::int64_t count, std::int64_t grain, FunctionRef<void(std::int64_t, std::int64_t)> work) {
     if (count <= 0) return;
@@ -155,7 +168,7 @@ void ThreadPool::parallel_for(std::int64_t count, std::int64_t grain, FunctionRe
     const std::int64_t grains = (count - 1) / grain + 1;
     const std::int64_t piece = std::max<std::int64_t>(1, grains / (kPiecesPerThread * threads())) * grain;
     alignas(kCacheLine) std::atomic<std::int64_t> next{0};
-    run([&](int) {
+    share([&](int) {
         while (true) {
             const std::int64_t begin = next.fetch_add(piece, std::memory_order_relaxed);
             if (begin >= count) return;

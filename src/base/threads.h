@@ -22,6 +22,11 @@ public:
     // first exception is rethrown. One call at a time; not from inside `work`.
     void run(FunctionRef<void(int)> work);
 
+    // Calls work(0) here and work(t) at most a few times on each of the other threads that come before work(0) returns:
+    // `work` takes its pieces from a counter until none are left, and leaves at once when there are none. A thread that the
+    // system does not let run (other programs are busy) delays nobody, as it would in run(). Otherwise as run().
+    void share(FunctionRef<void(int)> work);
+
     // Calls work(begin, end) for pieces of [0, count), cut at multiples of `grain`; pieces are taken from a counter,
     // so which thread computes a piece is not fixed: results must not depend on it.
     void parallel_for(std::int64_t count, std::int64_t grain, FunctionRef<void(std::int64_t, std::int64_t)> work);

@@ -84,6 +84,56 @@ TEST(ThreadPool, RethrowsTheErrorOfAnyThreadAndWorksAgain) {
     EXPECT_EQ(calls, 3);
 }
 
+// Sums plain variables that the next call reads: TSan reports a missing ordering, a lost or doubled piece is a wrong sum.
+TEST(ThreadPool, SharesPiecesAmongThoseWhoCome) {
+    ThreadPool pool(3);
+    constexpr int kPieces = 40;
+    std::vector<int> values(kPieces, 0);
+    for (int i = 1; i <= 3000; ++i) {
+        std::atomic<int> next{0};
+        pool.share([&](int) {
+            for (int piece = 0; (piece = next.fetch_add(1)) < kPieces;) ++values[static_cast<std::size_t>(piece)];
+        });
+        if (i % 3 == 0) pool.run([&](int t) { values[static_cast<std::size_t>(t)] += 0; });
+        if (i % 500 == 0) std::this_thread::sleep_for(1ms);
+        ASSERT_EQ(std::accumulate(values.begin(), values.end(), 0), i * kPieces);
+    }
+}
+
+TEST(ThreadPool, SharingDoesNotWaitForAThreadThatHasNotCome) {
+    ThreadPool pool(2);
+    std::atomic<bool> inside{false}, leave{false};
+    // The worker is still busy with the first call's piece when the caller is through with its own: that is waited for.
+    std::thread releaser([&] {
+        while (!inside) std::this_thread::yield();
+        std::this_thread::sleep_for(5ms);
+        leave = true;
+    });
+    while (!inside) {
+        pool.share([&](int t) {
+            if (t != 1) return;
+            inside = true;
+            while (!leave) std::this_thread::yield();
+        });
+    }
+    EXPECT_TRUE(leave);
+    releaser.join();
+    std::atomic<int> others{0};
+    pool.run([&](int t) { others += t; });
+    EXPECT_EQ(others, 1);
+}
+
+TEST(ThreadPool, SharingRethrowsErrors) {
+    ThreadPool pool(2);
+    EXPECT_THROW(pool.share([](int t) {
+        if (t == 0) throw IoError("from the caller");
+    }),
+                 IoError);
+    std::atomic<int> calls{0};
+    pool.run([&](int) { ++calls; });
+    EXPECT_EQ(calls, 2);
+}
+
 TEST(ThreadPool, ARunInsideARunIsACheck) {
     ThreadPool pool(2);
     EXPECT_THROW(pool.run([&](int t) {

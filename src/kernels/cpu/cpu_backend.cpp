@@ -18,6 +18,7 @@ std::size_t floats(std::int64_t rows, std::int64_t columns) { return padded(rows
 CpuBackend::CpuBackend(const BackendOptions& options)
     : kernels_(choose_kernels(options.instruction_set.c_str())),
       threads_(options.threads > 0 ? options.threads : usable_processors()),
+      stretches_(static_cast<std::size_t>(threads_.threads())),
       thread_regions_(static_cast<std::size_t>(threads_.threads())) {}
 
 std::string CpuBackend::description() const {

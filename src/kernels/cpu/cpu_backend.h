@@ -1,6 +1,7 @@
 // The device "cpu": packed panels, kernels of the best instruction set, a team of threads. A product is one or two dispatches:
-// few rows are normed and rounded by every thread for itself, many rows once by all; then strips of panels are divided: in
-// fixed contiguous ranges for few rows (each thread reads one sequential stream), from a counter for many. Which thread
+// few rows are normed and rounded by every thread for itself, many rows once by all; then strips of panels are claimed: from a
+// stretch of each thread's own for few rows (it reads one sequential stream), from a common counter for many. No thread waits
+// for one that the system does not let run. Which thread
 // computes a strip never changes its bits.
 #pragma once
 
@@ -69,6 +70,8 @@ public:
 private:
     // Up to so many rows every thread makes the forms of activations for itself.
     static constexpr int kPrivateRows = 4;
+    // Weights of few rows are claimed in pieces of about so many bytes.
+    static constexpr std::int64_t kPieceBytes = 32768;
     // Lines (rows x heads of a kv head) of one piece of attention work.
     static constexpr int kLinesOfItem = 48;
 
@@ -83,6 +86,17 @@ private:
                     const CpuKvStorage& storage);
     // Calls work(begin, end) for ranges of rows on all threads; at once and here when there is too little to share.
     void over_rows(int rows, std::int64_t floats_of_row, FunctionRef<void(int, int)> work);
+    // The strips of a product with few rows: every thread begins with a stretch of its own, so that it reads one sequential
+    // stream, and helps the others when it is through.
+    struct alignas(64) Stretch {
+        std::atomic<std::int64_t> next{0};
+        std::int64_t end = 0, piece = 1;
+    };
+    struct Claim {
+        std::int64_t begin = 0, end = 0;
+    };
+    void divide_strips(std::int64_t strips, std::int64_t piece);
+    bool claim_strips(int thread, Claim& claim);  // false: nothing is left
     std::byte* thread_scratch(int thread, std::size_t bytes) {
         return thread_regions_[static_cast<std::size_t>(thread)].get(bytes);
     }
@@ -93,6 +107,7 @@ private:
     WeightMemory weight_memory_;
     Buffer arena_;
     std::list<Buffer> uploads_;
+    std::vector<Stretch> stretches_;  // of each thread
     std::vector<Region> thread_regions_;
     Region forms_, keys_, values_;
     std::array<Region, 8> scratch_;

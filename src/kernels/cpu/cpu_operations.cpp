@@ -45,13 +45,9 @@ Curve curve_of(Activation activation) {
 
 void CpuBackend::over_rows(int rows, std::int64_t floats_of_row, FunctionRef<void(int, int)> work) {
     constexpr std::int64_t kWorthSharing = 8192;
-    const int threads = threads_.threads();
-    if (threads == 1 || rows == 1 || rows * floats_of_row < kWorthSharing) return work(0, rows);
-    threads_.run([&](int t) {
-        const int begin = static_cast<int>(std::int64_t{rows} * t / threads),
-                  end = static_cast<int>(std::int64_t{rows} * (t + 1) / threads);
-        if (begin < end) work(begin, end);
-    });
+    if (rows * floats_of_row < kWorthSharing) return work(0, rows);
+    threads_.parallel_for(rows, 1,
+                          [&](std::int64_t begin, std::int64_t end) { work(static_cast<int>(begin), static_cast<int>(end)); });
 }
 
 void CpuBackend::product(int rows, const float* x, const std::int32_t* index, const NormTask& norm, const Linear& linear,
@@ -85,6 +81,8 @@ void CpuBackend::product(int rows, const float* x, const std::int32_t* index, co
         return memory;
     };
     const auto strips = static_cast<std::int64_t>(weight.strips.size());
+    const std::int64_t strip_bytes =
+        std::max<std::int64_t>(1, static_cast<std::int64_t>(weight.bytes) / std::max<std::int64_t>(1, strips));
     const std::size_t row_bytes = padded(weight.in * 4), scratch_bytes = product_bytes(weight.in, rows);
     ProductTask shared;
     shared.strips = weight.strips.data();
@@ -93,15 +91,17 @@ void CpuBackend::product(int rows, const float* x, const std::int32_t* index, co
     shared.output = output;
 
     if (private_forms) {
-        threads_.run([&](int t) {
-            const std::int64_t begin = strips * t / threads, end = strips * (t + 1) / threads;
-            if (begin == end) return;
+        divide_strips(strips, std::max<std::int64_t>(1, kPieceBytes / strip_bytes));
+        threads_.share([&](int t) {
+            Claim claim;
+            if (!claim_strips(t, claim)) return;
             std::byte* scratch = thread_scratch(t, scratch_bytes);
             ProductTask task = shared;
             std::byte* forms[kForms];
             std::byte* rest = forms_at(scratch + row_bytes, task, forms);
             kernels_.prepare_inputs(input, 0, rows, forms, reinterpret_cast<float*>(scratch));
-            kernels_.product(task, begin, end, rest);
+            do kernels_.product(task, claim.begin, claim.end, rest);
+            while (claim_strips(t, claim));
         });
         return;
     }
@@ -111,18 +111,41 @@ void CpuBackend::product(int rows, const float* x, const std::int32_t* index, co
         if (weight.wanted[form]) bytes += padded(form_bytes(form, weight.in, rows));
     std::byte* forms[kForms];
     forms_at(forms_.get(bytes), shared, forms);
-    threads_.run([&](int t) {
-        const int begin = static_cast<int>(std::int64_t{rows} * t / threads),
-                  end = static_cast<int>(std::int64_t{rows} * (t + 1) / threads);
-        kernels_.prepare_inputs(input, begin, end, forms, reinterpret_cast<float*>(thread_scratch(t, scratch_bytes)));
+    std::atomic<int> next_row{0};
+    threads_.share([&](int t) {
+        auto* row = reinterpret_cast<float*>(thread_scratch(t, scratch_bytes));
+        constexpr int kRows = 8;
+        for (int begin = 0; (begin = next_row.fetch_add(kRows, std::memory_order_relaxed)) < rows;)
+            kernels_.prepare_inputs(input, begin, std::min(rows, begin + kRows), forms, row);
     });
     const std::int64_t piece = std::max<std::int64_t>(1, strips / (8 * threads));
     std::atomic<std::int64_t> next{0};
-    threads_.run([&](int t) {
+    threads_.share([&](int t) {
         std::byte* scratch = thread_scratch(t, scratch_bytes);
         for (std::int64_t begin = 0; (begin = next.fetch_add(piece, std::memory_order_relaxed)) < strips;)
             kernels_.product(shared, begin, std::min(strips, begin + piece), scratch);
     });
+}
+
+void CpuBackend::divide_strips(std::int64_t strips, std::int64_t piece) {
+    const auto threads = static_cast<std::int64_t>(stretches_.size());
+    for (std::int64_t t = 0; t < threads; ++t) {
+        Stretch& stretch = stretches_[static_cast<std::size_t>(t)];
+        stretch.next.store(strips * t / threads, std::memory_order_relaxed);
+        stretch.end = strips * (t + 1) / threads;
+        stretch.piece = piece;
+    }
+}
+
+bool CpuBackend::claim_strips(int thread, Claim& claim) {
+    const std::size_t threads = stretches_.size();
+    for (std::size_t i = 0; i < threads; ++i) {
+        Stretch& stretch = stretches_[(static_cast<std::size_t>(thread) + i) % threads];
+        claim.begin = stretch.next.fetch_add(stretch.piece, std::memory_order_relaxed);
+        claim.end = std::min(stretch.end, claim.begin + stretch.piece);
+        if (claim.begin < stretch.end) return true;
+    }
+    return false;
 }
 
 void CpuBackend::linear(int rows, const Tensor& x, const Linear& linear, const Tensor& y) {
@@ -235,7 +258,7 @@ void CpuBackend::attention(const Batch& batch, const Tensor& q, const AttentionP
     }
     const auto bytes = padded(kernels_.attention_scratch_bytes(rows_of_item * share, group.head_dim));
     std::atomic<std::size_t> next{0};
-    threads_.run([&](int t) {
+    threads_.share([&](int t) {
         std::byte* scratch = thread_scratch(t, bytes);
         for (std::size_t i = 0; (i = next.fetch_add(1, std::memory_order_relaxed)) < items_.size();)
             kernels_.attend(task, items_[i], scratch);
