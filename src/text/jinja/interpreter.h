@@ -3,6 +3,8 @@
 // depends on chance (random, lipsum), the filters pprint, striptags, urlize, wordwrap and xmlattr, autoescape, and a few
 // methods of str (encode, translate, casefold, expandtabs, isnumeric). Jinja folds constant expressions while it
 // compiles, which turns a slice of a constant that is not a sequence into undefined; here that fails.
+// Other text than Python's: `self` and attributes of numbers are undefined, and so is a loop's variable for a macro that
+// outlives the loop (Jinja prints its internal marker).
 #pragma once
 
 #include "base/json.h"
