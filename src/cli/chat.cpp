@@ -15,8 +15,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
-#include <iostream>
+#include <cstring>
 
 namespace narae::cli {
 namespace {
@@ -42,10 +43,7 @@ public:
     // False at the end. Throws Interrupted for a signal that means to leave.
     bool read_line(std::string_view prompt, std::string& line) {
         if (!editor_) {
-            if (!std::getline(std::cin, line)) {
-                if (const int signal = signals_.caught()) throw Interrupted(signal);
-                return false;
-            }
+            if (!read_piped(line)) return false;
             if (line.ends_with('\r')) line.pop_back();
             if (!unicode::is_valid(line))
                 throw_error<UsageError>(
@@ -88,8 +86,32 @@ public:
     bool interactive() const { return editor_.has_value(); }
 
 private:
+    // The next line of standard input, or what stands after the last line end; false at the end.
+    bool read_piped(std::string& line) {
+        std::size_t end = 0, searched = 0;
+        while ((end = unread_.find('\n', searched)) == std::string::npos) {
+            searched = unread_.size();
+            if (signals_.wait_for(STDIN_FILENO, -1) == SignalWatch::Ready::signal) throw Interrupted(signals_.caught());
+            char buffer[4096];
+            const ssize_t n = read(STDIN_FILENO, buffer, sizeof buffer);
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) throw_error<IoError>("standard input: {}", std::strerror(errno));
+            if (n > 0) {
+                unread_.append(buffer, static_cast<std::size_t>(n));
+                continue;
+            }
+            if (unread_.empty()) return false;
+            end = unread_.size();
+            break;
+        }
+        line = unread_.substr(0, end);
+        unread_.erase(0, end + 1);
+        return true;
+    }
+
     const SignalWatch& signals_;
     std::optional<LineEditor> editor_;
+    std::string unread_;  // of a pipe
 };
 
 class Chat {
@@ -278,7 +300,7 @@ void run(const Options& o) {
     SignalWatch signals;
     // From the start, so that what is typed while the model loads is edited like the rest.
     std::optional<Terminal> terminal;
-    if (interactive) terminal.emplace();
+    if (interactive) terminal.emplace(signals);
 
     Checkpoint checkpoint = open_checkpoint(resolve_model(o.model.model));
     const ModelText text = load_model_text(checkpoint);

@@ -33,15 +33,23 @@ private:
     int signal_;
 };
 
-// While one lives, SIGINT and SIGTERM are remembered instead of ending the program.
+// While one lives, SIGINT and SIGTERM are remembered instead of ending the program. One at a time.
 class SignalWatch {
 public:
+    enum class Ready { input, nothing, signal };
+
     SignalWatch();
     ~SignalWatch();
     SignalWatch(const SignalWatch&) = delete;
     SignalWatch& operator=(const SignalWatch&) = delete;
     int caught() const;  // 0, or the signal; the last one wins
     void clear();
+    // Waits until the descriptor can be read (or has ended), a signal is remembered, or the time is over (-1: never). A signal
+    // that comes before the waiting is not missed: it is also written to a descriptor that is waited for.
+    Ready wait_for(int descriptor, int timeout_milliseconds) const;
+
+private:
+    int event_;  // an eventfd; readable while a signal is remembered
 };
 
 }  // namespace narae::cli

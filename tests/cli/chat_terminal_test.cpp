@@ -1,4 +1,5 @@
 // A conversation at a real (pseudo) terminal: keys go in as a keyboard sends them, and what the screen shows is checked.
+#include "cli/output.h"
 #include "support/support.h"
 
 #include <fcntl.h>
@@ -75,6 +76,10 @@ public:
     int exit_code() {
         const auto limit = Clock::now() + std::chrono::seconds(120);
         while (read_some(limit)) {
+        }
+        if (Clock::now() > limit) {
+            ADD_FAILURE() << "the conversation did not end; it showed\n" << seen_;
+            kill(process_, SIGKILL);
         }
         int status = 0;
         waitpid(process_, &status, 0);
@@ -245,6 +250,22 @@ TEST(ChatTerminal, TerminationGivesTheTerminalBack) {
     kill(chat.process(), SIGTERM);
     EXPECT_EQ(chat.exit_code(), 143);
     EXPECT_NE(chat.seen().find("\x1b[?2004l"), std::string::npos);
+}
+
+// The signal may come between the last look at it and the waiting.
+TEST(ChatTerminal, ASignalBeforeTheWaitingIsNotMissed) {
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    cli::SignalWatch signals;
+    EXPECT_EQ(signals.wait_for(ends[0], 0), cli::SignalWatch::Ready::nothing);
+    std::raise(SIGTERM);
+    EXPECT_EQ(signals.wait_for(ends[0], -1), cli::SignalWatch::Ready::signal);
+    EXPECT_EQ(signals.caught(), SIGTERM);
+    signals.clear();
+    EXPECT_EQ(signals.wait_for(ends[0], 0), cli::SignalWatch::Ready::nothing);
+    close(ends[1]);
+    EXPECT_EQ(signals.wait_for(ends[0], -1), cli::SignalWatch::Ready::input);
+    close(ends[0]);
 }
 
 }  // namespace

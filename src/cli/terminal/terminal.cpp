@@ -5,7 +5,6 @@
 #include "cli/output.h"
 #include "text/unicode.h"
 
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -111,7 +110,7 @@ std::string clean_paste(std::string_view pasted) {
 
 }  // namespace
 
-Terminal::Terminal() {
+Terminal::Terminal(const SignalWatch& signals) : signals_(signals) {
     if (tcgetattr(STDIN_FILENO, &before_) != 0) throw_error<IoError>("standard input: {}", std::strerror(errno));
     apply();
     write_output(kMarkPastes);
@@ -156,14 +155,16 @@ int Terminal::columns() const {
 }
 
 int Terminal::read_byte(int timeout_milliseconds) {
-    pollfd wait{STDIN_FILENO, POLLIN, 0};
-    const int ready = poll(&wait, 1, timeout_milliseconds);
-    if (ready == 0) return kNothing;
-    if (ready < 0) return errno == EINTR ? kSignal : kEnded;
+    switch (signals_.wait_for(STDIN_FILENO, timeout_milliseconds)) {
+        case SignalWatch::Ready::nothing:
+            return kNothing;
+        case SignalWatch::Ready::signal:
+            return kSignal;
+        case SignalWatch::Ready::input:
+            break;
+    }
     unsigned char byte = 0;
-    const ssize_t n = read(STDIN_FILENO, &byte, 1);
-    if (n == 1) return byte;
-    return n < 0 && errno == EINTR ? kSignal : kEnded;
+    return read(STDIN_FILENO, &byte, 1) == 1 ? byte : kEnded;
 }
 
 // The rest of a UTF-8 character; empty when it is none.
@@ -181,7 +182,7 @@ Key Terminal::read_paste() {
     std::string pasted, tail;
     while (tail != kPasteEnd) {
         const int byte = read_byte(-1);
-        if (byte == kSignal) continue;
+        if (byte == kSignal) return {Key::Kind::signal, ""};
         if (byte < 0) return {Key::Kind::ended, ""};
         if (pasted.size() < kLargestPaste) pasted += static_cast<char>(byte);
         tail += static_cast<char>(byte);

@@ -8,6 +8,8 @@
 
 namespace narae::cli {
 
+class SignalWatch;
+
 struct Key {
     enum class Kind : std::uint8_t {
         text,  // a character, or what was pasted; valid UTF-8, lines end with \n
@@ -42,7 +44,7 @@ struct Key {
 // as it was. Ctrl-C is a signal unless `keys_only` is set (while a line is edited, when it is a key).
 class Terminal {
 public:
-    Terminal();  // standard input and output must be terminals
+    explicit Terminal(const SignalWatch& signals);  // standard input and output must be terminals
     ~Terminal();
     Terminal(const Terminal&) = delete;
     Terminal& operator=(const Terminal&) = delete;
@@ -61,6 +63,7 @@ private:
     Key read_paste();
     std::string read_character(unsigned char first);
 
+    const SignalWatch& signals_;
     termios before_{};
     bool keys_only_ = false;
 };
