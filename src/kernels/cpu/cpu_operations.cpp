@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/kv_storage.h"
+#include "kernels/cpu/tiles.h"
 #include "kernels/cpu/weight.h"
 
 #include <algorithm>
@@ -111,12 +112,13 @@ void CpuBackend::product(int rows, const float* x, const std::int32_t* index, co
         if (weight.wanted[form]) bytes += padded(form_bytes(form, weight.in, rows));
     std::byte* forms[kForms];
     forms_at(forms_.get(bytes), shared, forms);
-    std::atomic<int> next_row{0};
+    // By whole tiles: rows of a tile share cache lines.
+    const Tiles tiles = Tiles::of(rows, weight.wanted[kFloatForm] ? kernels_.float_tokens : kernels_.int_tokens);
+    std::atomic<int> next_tile{0};
     threads_.share([&](int t) {
         auto* row = reinterpret_cast<float*>(thread_scratch(t, scratch_bytes));
-        constexpr int kRows = 8;
-        for (int begin = 0; (begin = next_row.fetch_add(kRows, std::memory_order_relaxed)) < rows;)
-            kernels_.prepare_inputs(input, begin, std::min(rows, begin + kRows), forms, row);
+        for (int tile = 0; (tile = next_tile.fetch_add(1, std::memory_order_relaxed)) < tiles.count;)
+            kernels_.prepare_inputs(input, tiles.start(tile), tiles.start(tile + 1), forms, row);
     });
     const std::int64_t piece = std::max<std::int64_t>(1, strips / (8 * threads));
     std::atomic<std::int64_t> next{0};

@@ -90,7 +90,7 @@ private:
         using Tile = TileProduct<Isa>;
         if (strip.integer) {
             const std::int64_t blocks = task.in / kBlock;
-            const std::byte* x = task.forms[kIntForm];
+            const std::byte* x = task.forms[scales_of(strip.kind) == 2 ? kHalfForm : kIntForm];
             for (int p = 0; p < strip.count; ++p) {
                 float* sums = s.sums + p * 16;
                 switch (strip.kind) {

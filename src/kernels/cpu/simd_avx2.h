@@ -148,6 +148,11 @@ struct Isa {
     static NARAE_INLINE I dot(I sum, I codes, I activations) {
         return {dot(sum.a, codes.a, activations.a), dot(sum.b, codes.b, activations.b)};
     }
+    static NARAE_INLINE I dot_small(I sum, I codes, I activations) {
+        const __m256i one = _mm256_set1_epi16(1);
+        return {_mm256_add_epi32(sum.a, _mm256_madd_epi16(_mm256_maddubs_epi16(codes.a, activations.a), one)),
+                _mm256_add_epi32(sum.b, _mm256_madd_epi16(_mm256_maddubs_epi16(codes.b, activations.b), one))};
+    }
     static NARAE_INLINE I dot_start(const void*) { return zero_int(); }
     static NARAE_INLINE void dot_nibbles(I& low, I& high, I codes, I activations_low, I activations_high) {
         const I mask = set_bytes(0x0f);
@@ -172,11 +177,6 @@ private:
         const __m256i code = _mm256_xor_si256(codes, _mm256_set1_epi8(-128));
         const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(activations, code));
         return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-    }
-    static NARAE_INLINE I dot_small(I sum, I codes, I activations) {
-        const __m256i one = _mm256_set1_epi16(1);
-        return {_mm256_add_epi32(sum.a, _mm256_madd_epi16(_mm256_maddubs_epi16(codes.a, activations.a), one)),
-                _mm256_add_epi32(sum.b, _mm256_madd_epi16(_mm256_maddubs_epi16(codes.b, activations.b), one))};
     }
     // All ones in the lanes whose number, counted from `start`, is below count.
     static NARAE_INLINE __m256i below(int count, int start) {

@@ -93,6 +93,7 @@ struct Isa {
     }
 
     static NARAE_INLINE I dot(I sum, I codes, I activations) { return _mm512_dpbusd_epi32(sum, codes, activations); }
+    static NARAE_INLINE I dot_small(I sum, I codes, I activations) { return _mm512_dpbusd_epi32(sum, codes, activations); }
     static NARAE_INLINE I dot_start(const void* minus_128_sum) { return broadcast_int(minus_128_sum); }
     static NARAE_INLINE void dot_nibbles(I& low, I& high, I codes, I activations_low, I activations_high) {
         low = _mm512_dpbusd_epi32(low, _mm512_and_si512(codes, _mm512_set1_epi8(0x0f)), activations_low);

@@ -4,6 +4,7 @@
 //   dot               sum[lane] += the four codes of that lane x the four activations; codes are bytes 128 + code, code an
 //                     int8 in [-128, 127], activations int8 in [-127, 127]. Where kCodesAreUnsigned the 128 stays in the sum
 //                     and dot_start() takes it out beforehand; elsewhere dot_start() is 0
+//   dot_small         the same for unsigned codes up to 127, without the 128
 //   dot_nibbles       two 4-bit codes (unsigned) a byte, with two groups of four activations; join_nibbles adds the halves
 //   keep_lanes        a in lanes [begin, end), 0 <= begin, end <= 16, `other` elsewhere
 //   scale_by_power    a * 2^power, power a whole number in [-126, 127]
@@ -189,6 +190,13 @@ struct Isa {
         return each_int([&](int i) {
             std::int32_t r = sum.lane[i];
             for (int j = 0; j < 4; ++j) r += (byte_of(codes, 4 * i + j) - 128) * signed_byte_of(activations, 4 * i + j);
+            return r;
+        });
+    }
+    static NARAE_INLINE I dot_small(const I& sum, const I& codes, const I& activations) {
+        return each_int([&](int i) {
+            std::int32_t r = sum.lane[i];
+            for (int j = 0; j < 4; ++j) r += byte_of(codes, 4 * i + j) * signed_byte_of(activations, 4 * i + j);
             return r;
         });
     }

@@ -158,6 +158,57 @@ struct TileProduct {
         Isa::store(sums, acc);
     }
 
+    // The same for q6k; x in the form with two sums a block. Codes stay unsigned, 32 above their value; the sums make up for
+    // it.
+    static void one_q6k(std::int64_t blocks, const std::byte* w, const std::byte* x, float* sums) {
+        constexpr std::int64_t kInput = kBlock + 20;
+        const I low = Isa::set_bytes(0x0f), high = Isa::set_bytes(0x30);
+        F acc = Isa::zero();
+        for (std::int64_t b = 0; b < blocks; b += kSuperBlock / kBlock) {
+            const F scale = Isa::load_f16(w + 52 * 64);
+            for (int half = 0; half < 2; ++half) {
+                const std::byte *first = w + half * 16 * 64, *second = first + 8 * 64, *pairs = w + (32 + half * 8) * 64;
+                I dots[4][2];
+                NARAE_UNROLL
+                for (int i = 0; i < 4; ++i) {
+                    NARAE_UNROLL
+                    for (int s = 0; s < 2; ++s)
+                        dots[i][s] =
+                            Isa::template shift_right_signed<2>(Isa::broadcast_int(x + i * kInput + kBlock + 4 + 4 * s));
+                }
+                NARAE_UNROLL
+                for (int j = 0; j < kCodeVectors; ++j) {
+                    const I a = Isa::load_int(first + j * 64), c = Isa::load_int(second + j * 64);
+                    const I h = Isa::load_int(pairs + j * 64);
+                    const I codes[4] = {Isa::bit_or(Isa::bit_and(a, low), Isa::bit_and(Isa::template shift_left<4>(h), high)),
+                                        Isa::bit_or(Isa::bit_and(c, low), Isa::bit_and(Isa::template shift_left<2>(h), high)),
+                                        Isa::bit_or(Isa::bit_and(Isa::template shift_right<4>(a), low), Isa::bit_and(h, high)),
+                                        Isa::bit_or(Isa::bit_and(Isa::template shift_right<4>(c), low),
+                                                    Isa::bit_and(Isa::template shift_right<2>(h), high))};
+                    NARAE_UNROLL
+                    for (int i = 0; i < 4; ++i)
+                        dots[i][j / 4] = Isa::dot_small(dots[i][j / 4], codes[i], Isa::broadcast_int(x + i * kInput + j * 4));
+                }
+                NARAE_UNROLL
+                for (int i = 0; i < 4; ++i) {
+                    const I four = Isa::load_int(w + (48 + half * 2 + i / 2) * 64);
+                    const F activation_scale = Isa::broadcast(floats(x + i * kInput + kBlock));
+                    const I shifted = i % 2 == 0 ? four : Isa::template shift_right<16>(four);
+                    const I runs[2] = {Isa::template shift_right_signed<24>(Isa::template shift_left<24>(shifted)),
+                                       Isa::template shift_right_signed<24>(Isa::template shift_left<16>(shifted))};
+                    NARAE_UNROLL
+                    for (int s = 0; s < 2; ++s) {
+                        const F run_scale = Isa::mul(scale, Isa::to_float(runs[s]));
+                        acc = Isa::fma(Isa::to_float(dots[i][s]), Isa::mul(run_scale, activation_scale), acc);
+                    }
+                }
+                x += 4 * kInput;
+            }
+            w += kQ6kBytes;
+        }
+        Isa::store(sums, acc);
+    }
+
     // One token against P dense panels as they lie in memory, several at once to hide the latency of the sums. `next` is where
     // the same panels of the following strip begin.
     template <Kind kind, int P>
