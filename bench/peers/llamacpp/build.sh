@@ -4,7 +4,7 @@
 #
 #   build.sh [FOLDER] [--big]        FOLDER: build/peer; --big also writes the 8B-shaped model, 4.7 GB
 #
-# Needs python3 with pip and venv, cmake, ninja and g++. About 8 minutes on two cores.
+# Needs python3 with pip, cmake, ninja and g++. About 8 minutes on two cores.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 work=$here/../../../build/peer
@@ -53,9 +53,8 @@ quantize() { # FROM TO TYPE
 quantize $stem.Q4_1.gguf $stem.F32.gguf F32
 for type in F16 Q8_0 Q4_0; do quantize $stem.F32.gguf $stem.$type.gguf $type; done
 
+# The types that `llama-quantize Q4_0` chooses.
 if [ $big = 1 ] && [ ! -f models/llama-8b-shape.Q4_0.gguf ]; then
-    [ -d venv ] || { python3 -m venv venv && venv/bin/pip install -q numpy gguf==0.19.0; }
-    venv/bin/python "$here/make_llama8b.py" models/llama-8b-shape.Q4_0.gguf.new
-    mv models/llama-8b-shape.Q4_0.gguf.new models/llama-8b-shape.Q4_0.gguf
+    "$here/../../../tools/random_checkpoint" --shape llama-3-8b --layout gguf --dtype q4_0 --head q6_k models/llama-8b-shape.Q4_0.gguf
 fi
 ls -l models
