@@ -27,7 +27,7 @@ struct Row {
     bench::SpeedResult speed;
     int threads = 0;
     double load_seconds = 0.0;
-    std::uint64_t peak_bytes = 0, weight_bytes = 0;
+    std::uint64_t peak_bytes = 0, weight_bytes = 0, device_bytes = 0;
     std::string backend;
     std::string device;
 };
@@ -61,7 +61,7 @@ std::string display_name(const Path& path, const std::string& asked) {
 
 // Loads the model with so many threads and runs every test on it.
 void measure(const Options& o, const std::vector<bench::SpeedTest>& tests, int threads, Subject& subject,
-             std::vector<Row>& rows) {
+             std::vector<Row>& rows, std::map<int, bench::Bandwidth>& bandwidths) {
     LoadOptions load = load_options(o.model);
     load.backend.threads = threads;
     const kernels::Limits limits = bench::limits_for(tests, o.model.batch_rows);
@@ -84,9 +84,12 @@ void measure(const Options& o, const std::vector<bench::SpeedTest>& tests, int t
         bench::SpeedResult speed = bench::measure_speed(model, test, o.repetitions, go_on);
         if (const int signal = signals.caught()) throw Interrupted(signal);
         rows.push_back({std::move(speed), threads, model.load_seconds, peak_resident_bytes(), model.plan.weights,
-                        model.backend->description(), std::string(model.backend->device())});
+                        model.backend->device_used_bytes(), model.backend->description(),
+                        std::string(model.backend->device())});
         bar.advance(1);
     }
+    if (const double device = model.backend->measure_device_bandwidth(); device > 0.0)
+        bandwidths[threads] = {.threads = 0, .bytes_per_second = device, .median_bytes_per_second = device};
 }
 
 double giga(double value) { return value / 1e9; }
@@ -118,7 +121,8 @@ Json row_json(const Subject& subject, const Row& row, const bench::Bandwidth& ba
                  {"load_ms", row.load_seconds * 1e3},
                  {"weights_bytes", row.weight_bytes},
                  {"kv_bytes", speed.kv_bytes},
-                 {"peak_resident_bytes", row.peak_bytes}};
+                 {"peak_resident_bytes", row.peak_bytes},
+                 {"device_bytes", row.device_bytes}};
     // A prompt without depth from nothing to its logits: what a user waits for, but for loading and sampling.
     if (speed.test.prompt > 0 && speed.test.depth == 0)
         json["first_token_ms"] = speed.test.tokens() / speed.median_tokens_per_second() * 1e3;
@@ -162,7 +166,8 @@ std::string notes_text(const std::vector<Row>& rows, const std::map<int, bench::
             if (with(row) && row.speed.test.prompt > 0 && row.speed.test.depth == 0 && row.speed.test.sequences == 1)
                 text += fmt::format("; first token of {} after {:.3f} s", row.speed.test.name(),
                                     row.speed.test.tokens() / row.speed.median_tokens_per_second());
-        text += fmt::format("; peak memory {} (weights {}, KV cache {})\n", format_bytes(last.peak_bytes),
+        text += fmt::format("; peak memory {}{} (weights {}, KV cache {})\n", format_bytes(last.peak_bytes),
+                            last.device_bytes > 0 ? fmt::format(", of the card {}", format_bytes(last.device_bytes)) : "",
                             format_bytes(last.weight_bytes), format_bytes(static_cast<std::uint64_t>(last.speed.kv_bytes)));
     }
     return text;
@@ -176,9 +181,9 @@ void run(const Options& o) {
     subject.path = resolve_model(o.model.model);
     subject.name = display_name(subject.path, o.model.model);
     std::vector<Row> rows;
-    for (const int count : threads) measure(o, tests, count, subject, rows);
-    // After the tests, so that its buffer is not part of their peak memory.
     std::map<int, bench::Bandwidth> bandwidths;
+    for (const int count : threads) measure(o, tests, count, subject, rows, bandwidths);
+    // The machine's memory: after the tests, so that its buffer is not part of their peak memory.
     for (const int count : threads)
         if (!bandwidths.contains(count)) bandwidths.emplace(count, bench::measure_read_bandwidth(count));
 

@@ -1,6 +1,7 @@
 #include "kernels/backend.h"
 
 #include "base/error.h"
+#include "base/memory.h"
 
 #include <algorithm>
 #include <charconv>
@@ -83,6 +84,11 @@ std::unique_ptr<Backend> open_best(BackendOptions options) {
 }
 
 }  // namespace
+
+std::uint64_t Backend::prepared_table_bytes(const PackedWeight&) const { return 0; }
+std::uint64_t Backend::device_used_bytes() const { return 0; }
+double Backend::measure_device_bandwidth() { return 0.0; }
+std::uint64_t Backend::available_bytes() const { return narae::available_bytes(); }
 
 Ticket Backend::step(StepKey, FunctionRef<void()> forward) {
     ++last_ticket_;

@@ -6,7 +6,8 @@
 // obvious, sums in double. With an observer attached the composition runs (call it as backend.Backend::qkv(...)), so that
 // calibration sees the same inputs everywhere.
 //
-// One thread calls a backend. Activations are float32 [rows, ...]; residual stream included.
+// One thread calls a backend. Activations are float32 [rows, ...], the residual stream included; but q, attention and ffn of a
+// Workspace may be of another type that the backend chose (float32 where float32 or int8 activations are asked for).
 #pragma once
 
 #include "formats/format.h"
@@ -30,8 +31,9 @@ namespace narae::kernels {
 enum class Fuse : std::uint8_t { none, rows, interleaved };
 
 // What products with packed weights see: f32 dequantizes the weights exactly; int8 rounds the activations to int8 in
-// blocks of 32 where the format has an integer product; auto lets the backend choose the fast one.
-enum class Activations : std::uint8_t { automatic, f32, int8 };
+// blocks of 32 where the format has an integer product; auto lets the backend choose the fast one, which on a card may be
+// bf16 or f16 (they cannot be asked for).
+enum class Activations : std::uint8_t { automatic, f32, int8, bf16, f16 };
 
 // A weight in the layout that the backend's kernels want. Opaque; owns its memory (or views the file).
 class DeviceWeight {
@@ -39,7 +41,7 @@ public:
     virtual ~DeviceWeight() = default;
     std::int64_t out = 0, in = 0;          // of all parts together
     std::vector<std::int64_t> parts;       // rows of each part, in order
-    std::vector<Activations> activations;  // of each part: f32 or int8, what its product sees
+    std::vector<Activations> activations;  // of each part: what its product sees
     Fuse fuse = Fuse::none;
     std::uint64_t bytes = 0;  // of device (or private host) memory
     std::string kernel;       // the path taken, for the numerics manifest: "q4 panel x int8 (avx512_vnni)"
@@ -84,7 +86,8 @@ struct ModelShape {
     bool gated = true;
     int rotary_dim = 0;
     std::vector<KvGroup> groups;
-    std::uint64_t weight_bytes = 0;  // packed, as prepare() will lay them
+    std::uint64_t weight_bytes = 0;                    // packed, as prepare() will lay them
+    Activations activations = Activations::automatic;  // that products are asked for
 };
 
 struct Limits {
@@ -120,8 +123,13 @@ using StepKey = std::uint64_t;
 class Backend {
 public:
     virtual ~Backend() = default;
-    virtual std::string_view device() const = 0;  // "cpu"
-    virtual std::string description() const = 0;  // "AVX-512 VNNI BF16, 2 threads"
+    virtual std::string_view device() const = 0;    // "cpu"
+    virtual std::string description() const = 0;    // "AVX-512 VNNI BF16, 2 threads"
+    virtual std::uint64_t available_bytes() const;  // of the device's memory; the default is the machine's
+    // Of a device with memory of its own (otherwise 0): what is in use, by anyone, and how fast it reads it, measured now, in
+    // bytes a second.
+    virtual std::uint64_t device_used_bytes() const;
+    virtual double measure_device_bandwidth();
 
     // Lays weights for the kernels, streaming, with no second copy of the whole. The PackedWeights' memory may be released
     // afterwards. Parts of different formats are packed part by part.
@@ -129,8 +137,9 @@ public:
     // A table of which only rows are looked up (an untied embedding, learned positions): may stay a view of the source,
     // which must then outlive it; only the pages that are touched become resident.
     virtual std::unique_ptr<DeviceWeight> prepare_table(const PackedWeight& table) = 0;
-    // Bytes that prepare() will use for them.
+    // Bytes that prepare() and prepare_table() will use for them; the default for tables that stay where they are.
     virtual std::uint64_t prepared_bytes(std::span<const PackedWeight> parts, Fuse fuse, Activations activations) const = 0;
+    virtual std::uint64_t prepared_table_bytes(const PackedWeight& table) const;
     // Small vectors (norms, biases, tables): copied to the device, owned by the backend until it is destroyed.
     virtual Tensor upload(std::span<const float> values) = 0;
 

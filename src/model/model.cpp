@@ -238,6 +238,12 @@ std::uint64_t prepared_bytes(const WeightMap& map, const ModelConfig& config, co
         if (!parts.empty()) bytes += backend.prepared_bytes(parts, fuse, activations);
     };
     add({{-1, tied ? Slot::token_embedding : Slot::head}}, Fuse::none);
+    const auto add_table = [&](Slot slot) {
+        if (const auto found = map.find({-1, slot}); found != map.end())
+            bytes += backend.prepared_table_bytes(found->second.stored->packed);
+    };
+    if (!tied) add_table(Slot::token_embedding);
+    add_table(Slot::position_embedding);
     for (int i = 0; i < config.layers; ++i) {
         add({{i, Slot::qkv}}, Fuse::none);
         add({{i, Slot::q}, {i, Slot::k}, {i, Slot::v}}, Fuse::rows);
@@ -305,6 +311,7 @@ ModelSummary summarize_model(const Checkpoint& checkpoint, const kernels::Backen
     }
     summary.limits = limits_of(summary.config, options);
     summary.shape = shape_of(summary.config, kv_type_of(options));
+    summary.shape.activations = options.activations;
     summary.shape.weight_bytes = prepared_bytes(map, summary.config, backend, checkpoint.naming, options.activations, tied);
     summary.plan = backend.plan(summary.shape, summary.limits);
     return summary;
@@ -325,12 +332,12 @@ Model load_model(Checkpoint checkpoint, const LoadOptions& options) {
     model.decoder.config = summary.config;
 
     // The KV cache grows as it is used; what must fit from the start is the rest.
-    const std::uint64_t need = model.plan.total() - model.plan.kv, available = available_bytes();
-    if (model.backend->device() == "cpu" && need > available)
+    const std::uint64_t need = model.plan.total() - model.plan.kv, available = model.backend->available_bytes();
+    if (need > available)
         throw_error<ResourceError>(
-            "{}: {} needed (weights {}, working memory {}), {} available; close other programs, or use a smaller or more "
+            "{}: {} needed on {} (weights {}, working memory {}), {} available; close other programs, or use a smaller or more "
             "strongly quantized model",
-            model.checkpoint.path.string(), format_bytes(need), format_bytes(model.plan.weights),
+            model.checkpoint.path.string(), format_bytes(need), model.backend->device(), format_bytes(model.plan.weights),
             format_bytes(need - model.plan.weights), format_bytes(available));
 
     ProgressBar bar(options.progress ? "loading" : "", options.progress ? model.plan.weights : 0, "B");
@@ -362,7 +369,7 @@ Json Model::numerics() const {
         Json& count = formats[std::string(weight.packed.format->name)];
         count = count.is_null() ? 1 : count.get<int>() + 1;
     }
-    const char* activation_names[] = {"auto", "f32", "int8"};
+    const char* activation_names[] = {"auto", "f32", "int8", "bf16", "f16"};
     return {{"device", std::string(backend->device())},
             {"backend", backend->description()},
             {"activations", activation_names[static_cast<int>(activations)]},

@@ -27,6 +27,9 @@ std::vector<Case> cases() {
         all.push_back({folder.filename().string(), "ref", ""});
         all.push_back({folder.filename().string(), "cpu", ""});
         all.push_back({folder.filename().string(), "cpu", "generic"});
+        for (const kernels::DeviceInfo& device : kernels::devices())
+            if (device.usable && device.name.starts_with("cuda:0"))
+                all.push_back({folder.filename().string(), device.name, ""});
     }
     return all;
 }

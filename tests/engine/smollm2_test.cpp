@@ -17,7 +17,7 @@ namespace {
 
 Model load_default(int context, int logit_rows) {
     LoadOptions options;
-    options.backend.device = "cpu";
+    options.backend.device = "auto";
     options.activations = kernels::Activations::f32;
     options.context = context;
     options.max_logit_rows = logit_rows;

@@ -109,7 +109,7 @@ TEST(MemoryPlan, CoversTheWorkspace) {
         EXPECT_EQ(w.batch.table_stride, 3);
         std::uint64_t bytes = 0;
         for (const Tensor* tensor : {&w.x, &w.q, &w.attention, &w.ffn, &w.rope, &w.rope_local})
-            bytes += static_cast<std::uint64_t>(tensor->shape.elements()) * 4;
+            bytes += static_cast<std::uint64_t>(tensor->shape.elements() * dtype_bits(tensor->dtype) / 8);
         EXPECT_GE(plan.activations, bytes) << info.name;
         EXPECT_GE(plan.logits, 5u * 777u * 4u) << info.name;
         EXPECT_GE(plan.batch, 4 * static_cast<std::uint64_t>(batch_buffer_elements(70, 3, 5, 130, 2))) << info.name;

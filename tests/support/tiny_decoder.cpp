@@ -20,6 +20,7 @@ TinyDecoder::TinyDecoder(kernels::Backend& backend, Activations activations) : b
     shape.vocab = kVocab;
     shape.rotary_dim = kHeadDim;
     shape.groups = {group};
+    shape.activations = activations;
     kernels::Limits limits;
     limits.max_rows = limits.max_logit_rows = kSequences * kBlocksEach * kernels::kBlockTokens;
     limits.max_sequences = kSequences;

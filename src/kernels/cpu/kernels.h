@@ -117,7 +117,7 @@ NARAE_INLINE std::int64_t form_bytes(int form, std::int64_t in, std::int64_t row
     }
 }
 
-// The best table that this processor runs, or the named one: "generic", "avx2", "avx512", "avx512_bf16". UsageError for an
+// The best table that this processor runs, or the named one: "generic", "avx2", "avx512". UsageError for an
 // unknown name, ResourceError for one that this processor lacks.
 const Kernels& choose_kernels(const char* name);
 

@@ -1,0 +1,129 @@
+// What the attention kernels share: where rows of matrices and of the cache lie, products on tensor cores, scores. For .cu
+// files only.
+#pragma once
+
+#include "kernels/cuda/attention_call.h"
+#include "kernels/cuda/launch.cuh"
+
+namespace narae::kernels::cuda {
+
+// ---- where things lie -------------------------------------------------------------------------------------------------
+
+__device__ __forceinline__ float load_element(const Matrix& m, std::int64_t index) {
+    return m.dtype == DType::f32 ? __ldcg(static_cast<const float*>(m.data) + index)
+                                 : to_float(__ldcg(static_cast<const bf16*>(m.data) + index));
+}
+__device__ __forceinline__ void store_element(const Matrix& m, std::int64_t index, float value) {
+    if (m.dtype == DType::f32)
+        static_cast<float*>(m.data)[index] = value;
+    else
+        static_cast<bf16*>(m.data)[index] = from_float<bf16>(value);
+}
+
+enum class KvPart : int { keys, values };
+
+// Keys or values [kBlockTokens, head_dim] of one head in a block; `element_bytes` of the cache's type.
+__device__ __forceinline__ std::byte* part_of(const KvView& kv, std::int32_t block, KvPart part, int kv_head,
+                                              int element_bytes) {
+    const int index = static_cast<int>(part) * kv.kv_heads + kv_head;
+    return kv.data + block * kv.block_bytes + std::int64_t{index} * (kBlockTokens * kv.head_dim * element_bytes);
+}
+
+__device__ __forceinline__ int first_seen(const KvView& kv, int position) {
+    return kv.window > 0 ? max(0, position - kv.window + 1) : 0;
+}
+
+// ---- 16-bit pairs and their products ------------------------------------------------------------------------------------
+
+template <class T>
+inline constexpr bool is_bf16 = false;
+template <>
+inline constexpr bool is_bf16<bf16> = true;
+
+// Two numbers of type T (__half or bf16), the first in the low half.
+template <class T>
+__device__ __forceinline__ std::uint32_t pack_pair(float first, float second) {
+    std::uint32_t pair;
+    if constexpr (is_bf16<T>)
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+    else
+        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+    return pair;
+}
+
+// Eight elements of a float32 or bfloat16 matrix as they lie there: apart from their conversion, so that many loads may be
+// under way.
+struct Eight {
+    uint4 first = make_uint4(0, 0, 0, 0), second = make_uint4(0, 0, 0, 0);  // the second only of float32
+};
+__device__ __forceinline__ Eight load_eight(const Matrix& m, std::int64_t index) {
+    const bool is_float = m.dtype == DType::f32;
+    const auto* from = reinterpret_cast<const uint4*>(static_cast<const std::byte*>(m.data) + index * (is_float ? 4 : 2));
+    Eight eight;
+    eight.first = __ldcg(from);
+    if (is_float) eight.second = __ldcg(from + 1);
+    return eight;
+}
+template <class T>
+__device__ __forceinline__ uint4 convert_eight(const Matrix& m, const Eight& eight) {
+    const uint4 &a = eight.first, &b = eight.second;
+    if (m.dtype == DType::f32) {
+        const auto pack = [](std::uint32_t x, std::uint32_t y) { return pack_pair<T>(__uint_as_float(x), __uint_as_float(y)); };
+        return make_uint4(pack(a.x, a.y), pack(a.z, a.w), pack(b.x, b.y), pack(b.z, b.w));
+    }
+    if constexpr (is_bf16<T>) return a;
+    const auto convert = [](std::uint32_t pair) {
+        return pack_pair<T>(__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u));
+    };
+    return make_uint4(convert(a.x), convert(a.y), convert(a.z), convert(a.w));
+}
+
+__device__ __forceinline__ void store_pair(const Matrix& m, std::int64_t index, float first, float second) {
+    if (m.dtype == DType::f32)
+        *reinterpret_cast<float2*>(static_cast<float*>(m.data) + index) = make_float2(first, second);
+    else
+        *reinterpret_cast<std::uint32_t*>(static_cast<bf16*>(m.data) + index) = pack_pair<bf16>(first, second);
+}
+
+// c[16, 8] += a[16, 16] b[16, 8]. Not volatile, so that independent products may be interleaved. With g = lane / 4 and
+// t = lane % 4 a lane holds c: (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1); a: pairs of columns 2t of rows g and g + 8,
+// then the same at column 2t + 8; b: pairs of rows 2t and 2t + 8 of column g.
+template <class T>
+__device__ __forceinline__ void multiply(float (&c)[4], std::uint32_t a0, std::uint32_t a1, std::uint32_t a2, std::uint32_t a3,
+                                         std::uint32_t b0, std::uint32_t b1) {
+    if constexpr (is_bf16<T>)
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+    else
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// ---- scores -------------------------------------------------------------------------------------------------------------
+
+inline constexpr float kLog2E = 1.4426950408889634f;
+inline constexpr float kMinusInfinity = -__builtin_inff();
+
+__device__ __forceinline__ float exp2_fast(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+// cap * tanh(score / cap). tanh x = 1 - 2 / (e^2x + 1) errs by 2e-7.
+__device__ __forceinline__ float capped(float score, float cap) {
+    const float power = exp2_fast(2.0f * kLog2E * __fdividef(score, cap));
+    return cap * (1.0f - __fdividef(2.0f, power + 1.0f));
+}
+
+// What the weighted sum of values is multiplied by at the end. Weights are 2 to the power of score * log2(e) - largest, `total`
+// is their sum; a sink joins it without a value.
+__device__ __forceinline__ float final_factor(const Attention& a, int head, float largest, float total) {
+    if (!a.sinks) return 1.0f / total;
+    const float sink = a.sinks[head] * kLog2E, top = fmaxf(largest, sink), factor = exp2_fast(largest - top);
+    return factor / (total * factor + exp2_fast(sink - top));
+}
+
+}  // namespace narae::kernels::cuda

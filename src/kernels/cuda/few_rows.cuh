@@ -1,0 +1,501 @@
+// y = W x for up to 64 rows of activations: the weights are the A operand of mma.m16n8k16, read by 16-byte loads straight from
+// global memory into registers, many small blocks, no shared-memory ring. The activations of eight rows are the B operand.
+// A block has STRIPS strips of 16 rows over all columns; its warps share the columns and add their sums in a fixed order.
+//
+// Per unit of 32 columns a lane needs the activations of its columns (see formats/strips.h) in memory order, for row lane / 4:
+// 16 bytes. With one row they come from shared memory, where the block has put norm(x) rounded to 16 bits; the norm's factor
+// 1 / rms is one number of the row, so that it multiplies the finished sums. With more rows they come from global memory,
+// prepared by an earlier kernel.
+#pragma once
+
+#include "kernels/cuda/device_math.cuh"
+#include "kernels/cuda/few_rows.h"
+
+namespace narae::kernels::cuda {
+
+template <Layout kLayout>
+struct Half16 {
+    using type = bf16;
+};
+template <>
+struct Half16<Layout::f16> {
+    using type = __half;
+};
+
+template <bool kFloat16>
+__device__ __forceinline__ void mma(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+    if constexpr (kFloat16)
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    else
+        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// (x & mask) | bits in one instruction.
+__device__ __forceinline__ std::uint32_t and_or(std::uint32_t x, std::uint32_t mask, std::uint32_t bits) {
+    std::uint32_t r;
+    asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(r) : "r"(x), "r"(mask), "r"(bits));
+    return r;
+}
+__device__ __forceinline__ std::uint32_t subtract_bf16x2(std::uint32_t a, std::uint32_t b) {
+    std::uint32_t r;
+    asm("{.reg .b32 one;\n mov.b32 one, 0x3F803F80;\n fma.rn.bf16x2 %0, %2, one, %1;}"
+        : "=r"(r)
+        : "r"(a), "r"(b ^ 0x80008000u));
+    return r;
+}
+
+// bfloat16 128 + n for a code n below 128 is the bits 0x4300 | n.
+constexpr std::uint32_t k128 = 0x43004300u;
+
+// Where a lane reads a strip: the lane's place in each array of the layout (which says what is where).
+struct Source {
+    const uint4* codes;
+    const uint2 *scales, *minimums, *high;
+    const std::uint32_t* block_scales;
+};
+
+// What a lane holds of one strip: Piece::kUnits units of columns. With one row of activations kOneRowDepth pieces are under way
+// at once, a block has at most kOneRowWarps warps, and kOneRowBlocks of them fit on a multiprocessor; with more rows kDepth
+// pieces. Measured: 4-bit weights want many warps with few registers, dense ones many loads under way; a register that is
+// spilled costs more than either gains.
+template <Layout kLayout>
+struct Piece;
+
+template <Layout kLayout>
+struct Q4Piece {
+    static constexpr bool kMinimum = kLayout == Layout::q4_minimum;
+    static constexpr int kUnits = 2, kOneRowDepth = kMinimum ? 3 : 4, kOneRowWarps = kMinimum ? 8 : 16;
+    static constexpr int kOneRowBlocks = kMinimum ? 3 : 2, kDepth = 4;
+    static constexpr bool kScaled = true;
+    uint4 codes;
+    uint2 scales, minimums;
+
+    static __device__ __forceinline__ Source source(const Segment& w, int strip, int lane) {
+        const std::int64_t at = std::int64_t{strip} * (w.units / 2);
+        Source s{};
+        s.codes = reinterpret_cast<const uint4*>(w.codes) + at * 32 + lane;
+        s.scales = reinterpret_cast<const uint2*>(w.scales) + at * 8 + lane / 4;
+        if constexpr (kLayout == Layout::q4_minimum)
+            s.minimums = reinterpret_cast<const uint2*>(w.minimums) + at * 8 + lane / 4;
+        return s;
+    }
+    __device__ __forceinline__ void load(const Source& s, int piece) {
+        codes = __ldcs(s.codes + piece * 32);
+        scales = __ldcs(s.scales + piece * 8);
+        if constexpr (kLayout == Layout::q4_minimum) minimums = __ldcs(s.minimums + piece * 8);
+    }
+    template <int kUnit, int kPair>
+    __device__ __forceinline__ void operand(std::uint32_t (&a)[4]) const {
+        const std::uint32_t word = kUnit == 0 ? (kPair == 0 ? codes.x : codes.y) : (kPair == 0 ? codes.z : codes.w);
+        constexpr std::uint32_t kZero = kLayout == Layout::q4 ? 0x43084308u : k128;  // 128 + 8
+#pragma unroll
+        for (int i = 0; i < 4; ++i) a[i] = subtract_bf16x2(and_or(word >> (4 * i), 0x000F000Fu, k128), kZero);
+    }
+    template <int kUnit, int kPair>
+    __device__ __forceinline__ float2 scale() const {
+        const std::uint32_t both = kUnit == 0 ? scales.x : scales.y;
+        return __half22float2(*reinterpret_cast<const __half2*>(&both));
+    }
+    template <int kUnit>
+    __device__ __forceinline__ float2 minimum() const {
+        const std::uint32_t both = kUnit == 0 ? minimums.x : minimums.y;
+        return __half22float2(*reinterpret_cast<const __half2*>(&both));
+    }
+};
+template <>
+struct Piece<Layout::q4> : Q4Piece<Layout::q4> {};
+template <>
+struct Piece<Layout::q4_minimum> : Q4Piece<Layout::q4_minimum> {};
+
+template <>
+struct Piece<Layout::q8> {
+    static constexpr int kUnits = 1, kOneRowDepth = 8, kOneRowWarps = 8, kOneRowBlocks = 3, kDepth = 8;
+    static constexpr bool kScaled = true;
+    uint4 codes;
+    std::uint32_t scales;
+
+    static __device__ __forceinline__ Source source(const Segment& w, int strip, int lane) {
+        const std::int64_t at = std::int64_t{strip} * w.units;
+        Source s{};
+        s.codes = reinterpret_cast<const uint4*>(w.codes) + at * 32 + lane;
+        s.block_scales = reinterpret_cast<const std::uint32_t*>(w.scales) + at * 8 + lane / 4;
+        return s;
+    }
+    __device__ __forceinline__ void load(const Source& s, int piece) {
+        codes = __ldcs(s.codes + piece * 32);
+        scales = __ldcs(s.block_scales + piece * 8);
+    }
+    // Two neighbouring int8 as bfloat16: (128 + the low 7 bits) - (128 or, with the sign bit, 256).
+    template <int kSelect>
+    static __device__ __forceinline__ std::uint32_t two(std::uint32_t word) {
+        const std::uint32_t bytes = __byte_perm(word, 0, kSelect);
+        return subtract_bf16x2(and_or(bytes, 0x007F007Fu, k128), and_or(bytes, 0x00800080u, k128));
+    }
+    template <int kUnit, int kPair>
+    __device__ __forceinline__ void operand(std::uint32_t (&a)[4]) const {
+        const std::uint32_t first = kPair == 0 ? codes.x : codes.z, second = kPair == 0 ? codes.y : codes.w;
+        a[0] = two<0x4140>(first);
+        a[1] = two<0x4140>(second);
+        a[2] = two<0x4342>(first);
+        a[3] = two<0x4342>(second);
+    }
+    template <int kUnit, int kPair>
+    __device__ __forceinline__ float2 scale() const {
+        return __half22float2(*reinterpret_cast<const __half2*>(&scales));
+    }
+};
+
+template <>
+struct Piece<Layout::q6> {
+    static constexpr int kUnits = 2, kOneRowDepth = 3, kOneRowWarps = 8, kOneRowBlocks = 3, kDepth = 4;
+    static constexpr bool kScaled = true;
+    uint4 codes;
+    uint2 high, scales;
+    std::uint32_t block_scales;
+
+    static __device__ __forceinline__ Source source(const Segment& w, int strip, int lane) {
+        const std::int64_t at = std::int64_t{strip} * (w.units / 2);
+        Source s{};
+        s.codes = reinterpret_cast<const uint4*>(w.codes) + at * 32 + lane;
+        s.high = reinterpret_cast<const uint2*>(w.high) + at * 32 + lane;
+        s.scales = reinterpret_cast<const uint2*>(w.scales) + at * 8 + lane / 4;
+        s.block_scales =
+            reinterpret_cast<const std::uint32_t*>(w.block_scales) + std::int64_t{strip} * (w.units / 8) * 8 + lane / 4;
+        return s;
+    }
+    __device__ __forceinline__ void load(const Source& s, int piece) {
+        codes = __ldcs(s.codes + piece * 32);
+        high = __ldcs(s.high + piece * 32);
+        scales = __ldcs(s.scales + piece * 8);
+        block_scales = __ldcs(s.block_scales + piece / 4 * 8);
+    }
+    template <int kUnit, int kPair>
+    __device__ __forceinline__ void operand(std::uint32_t (&a)[4]) const {
+        const std::uint32_t low = kUnit == 0 ? (kPair == 0 ? codes.x : codes.y) : (kPair == 0 ? codes.z : codes.w);
+        const std::uint32_t two_bits = (kUnit == 0 ? high.x : high.y) >> (8 * kPair);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            const std::uint32_t upper = (2 * i >= 4 ? two_bits >> (2 * i - 4) : two_bits << (4 - 2 * i)) & 0x00300030u;
+            a[i] = subtract_bf16x2(and_or(low >> (4 * i), 0x000F000Fu, upper | k128), 0x43204320u);  // 128 + 32
+        }
+    }
+    template <int kUnit, int kPair>
+    __device__ __forceinline__ float2 scale() const {
+        const float2 of_block = __half22float2(*reinterpret_cast<const __half2*>(&block_scales));
+        const std::uint32_t four = (kUnit == 0 ? scales.x : scales.y) >> (16 * kPair);
+        return {of_block.x * static_cast<float>(static_cast<std::int8_t>(four)),
+                of_block.y * static_cast<float>(static_cast<std::int8_t>(four >> 8))};
+    }
+};
+
+template <Layout kLayout>
+struct DensePiece {
+    static constexpr int kUnits = 1, kOneRowDepth = 8, kOneRowWarps = 8, kOneRowBlocks = 2, kDepth = 4;
+    static constexpr bool kScaled = false;
+    uint4 first, second;  // 8 columns of rows g and g + 8
+
+    static __device__ __forceinline__ Source source(const Segment& w, int strip, int lane) {
+        // Rows beyond the end read the last one; nothing is done with them.
+        const int row = strip * kStripRows + lane / 4, last = w.rows - 1;
+        const auto at = [&](int r) { return w.codes + (std::int64_t{min(r, last)} * w.columns + lane % 4 * 8) * 2; };
+        Source s{};
+        s.codes = reinterpret_cast<const uint4*>(at(row));
+        s.high = reinterpret_cast<const uint2*>(at(row + 8));
+        return s;
+    }
+    __device__ __forceinline__ void load(const Source& s, int piece) {
+        first = __ldcs(s.codes + piece * 4);
+        second = __ldcs(reinterpret_cast<const uint4*>(s.high) + piece * 4);
+    }
+    template <int kUnit, int kPair>
+    __device__ __forceinline__ void operand(std::uint32_t (&a)[4]) const {
+        a[0] = kPair == 0 ? first.x : first.z;
+        a[1] = kPair == 0 ? second.x : second.z;
+        a[2] = kPair == 0 ? first.y : first.w;
+        a[3] = kPair == 0 ? second.y : second.w;
+    }
+};
+template <>
+struct Piece<Layout::bf16> : DensePiece<Layout::bf16> {};
+template <>
+struct Piece<Layout::f16> : DensePiece<Layout::f16> {};
+
+// The activations of one unit for this lane: word pairs b[2 j], b[2 j + 1] of mma j. `x`: the unit's first column of the lane's
+// row.
+template <Layout kLayout, bool kShared>
+__device__ __forceinline__ void load_activations(const std::byte* x, int t, std::uint32_t (&b)[4]) {
+    if constexpr (kLayout == Layout::q6) {
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+            const auto* at = reinterpret_cast<const uint2*>(x) + 4 * j + t;
+            const uint2 v = kShared ? *at : __ldcg(at);
+            b[2 * j] = v.x;
+            b[2 * j + 1] = v.y;
+        }
+    } else {
+        const auto* at = reinterpret_cast<const uint4*>(x) + t;
+        const uint4 v = kShared ? *at : __ldcg(at);
+        b[0] = v.x;
+        b[1] = v.y;
+        b[2] = v.z;
+        b[3] = v.w;
+    }
+}
+
+// One unit of STRIPS strips against TILES times eight rows.
+template <Layout kLayout, int STRIPS, int TILES, int kUnit>
+__device__ __forceinline__ void multiply_unit(const Piece<kLayout> (&piece)[STRIPS], const std::uint32_t (&b)[TILES][4],
+                                              float (&sum)[STRIPS][TILES][4]) {
+    constexpr bool kFloat16 = kLayout == Layout::f16;
+    using P = Piece<kLayout>;
+    float total[TILES][4];  // of the unit's activations, where minimums multiply them
+    if constexpr (kLayout == Layout::q4_minimum) {
+        constexpr std::uint32_t kOnes[4] = {0x3F803F80u, 0x3F803F80u, 0x3F803F80u, 0x3F803F80u};
+#pragma unroll
+        for (int n = 0; n < TILES; ++n) {
+#pragma unroll
+            for (int c = 0; c < 4; ++c) total[n][c] = 0.0f;
+            mma<false>(total[n], kOnes, b[n][0], b[n][1]);
+            mma<false>(total[n], kOnes, b[n][2], b[n][3]);
+        }
+    }
+#pragma unroll
+    for (int s = 0; s < STRIPS; ++s) {
+        std::uint32_t a[2][4];
+        piece[s].template operand<kUnit, 0>(a[0]);
+        piece[s].template operand<kUnit, 1>(a[1]);
+#pragma unroll
+        for (int n = 0; n < TILES; ++n) {
+            if constexpr (!P::kScaled) {
+                mma<kFloat16>(sum[s][n], a[0], b[n][0], b[n][1]);
+                mma<kFloat16>(sum[s][n], a[1], b[n][2], b[n][3]);
+            } else {
+                float c[2][4] = {};
+                constexpr int kSums = kLayout == Layout::q6 ? 2 : 1;  // with scales of their own
+                mma<false>(c[0], a[0], b[n][0], b[n][1]);
+                mma<false>(c[kSums - 1], a[1], b[n][2], b[n][3]);
+#pragma unroll
+                for (int r = 0; r < kSums; ++r) {
+                    const float2 scale = r == 0 ? piece[s].template scale<kUnit, 0>() : piece[s].template scale<kUnit, 1>();
+                    sum[s][n][0] += scale.x * c[r][0];
+                    sum[s][n][1] += scale.x * c[r][1];
+                    sum[s][n][2] += scale.y * c[r][2];
+                    sum[s][n][3] += scale.y * c[r][3];
+                }
+                if constexpr (kLayout == Layout::q4_minimum) {
+                    const float2 minimum = piece[s].template minimum<kUnit>();
+                    sum[s][n][0] += minimum.x * total[n][0];
+                    sum[s][n][1] += minimum.x * total[n][1];
+                    sum[s][n][2] += minimum.y * total[n][2];
+                    sum[s][n][3] += minimum.y * total[n][3];
+                }
+            }
+        }
+    }
+}
+
+constexpr int kMostWarps = 16;
+
+// Puts x (times the norm's weight) into shared memory as 16-bit values, zeros up to `padded` columns; returns 1 / rms, or 1.
+// All threads of the block; ends with a barrier.
+template <class T16>
+__device__ float stage_row(const Activations16& in, int columns, int padded, T16* staged, float* partial) {
+    constexpr int kAtOnce = 8;
+    float squares = 0.0f;
+    for (int begin = static_cast<int>(threadIdx.x) * kAtOnce; begin < padded; begin += static_cast<int>(blockDim.x) * kAtOnce) {
+        float v[kAtOnce];
+        if (begin + kAtOnce <= columns) {
+            if (in.bf16) {
+                const uint4 words = __ldcg(reinterpret_cast<const uint4*>(static_cast<const bf16*>(in.x) + begin));
+                const auto* pairs = reinterpret_cast<const __nv_bfloat162*>(&words);
+#pragma unroll
+                for (int i = 0; i < kAtOnce / 2; ++i) {
+                    const float2 two = __bfloat1622float2(pairs[i]);
+                    v[2 * i] = two.x;
+                    v[2 * i + 1] = two.y;
+                }
+            } else {
+#pragma unroll
+                for (int i = 0; i < kAtOnce; i += 4) {
+                    const float4 four = __ldcg(reinterpret_cast<const float4*>(static_cast<const float*>(in.x) + begin + i));
+                    v[i] = four.x;
+                    v[i + 1] = four.y;
+                    v[i + 2] = four.z;
+                    v[i + 3] = four.w;
+                }
+            }
+            if (in.normed) {
+#pragma unroll
+                for (int i = 0; i < kAtOnce; ++i) squares += v[i] * v[i];
+                if (in.norm_weight) {
+#pragma unroll
+                    for (int i = 0; i < kAtOnce; i += 4) {
+                        const float4 four = *reinterpret_cast<const float4*>(in.norm_weight + begin + i);
+                        v[i] *= four.x;
+                        v[i + 1] *= four.y;
+                        v[i + 2] *= four.z;
+                        v[i + 3] *= four.w;
+                    }
+                }
+            }
+        } else {
+            for (int i = 0; i < kAtOnce; ++i) v[i] = 0.0f;
+        }
+        T16 out[kAtOnce];
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) out[i] = from_float<T16>(v[i]);
+        *reinterpret_cast<uint4*>(staged + begin) = *reinterpret_cast<const uint4*>(out);
+    }
+    if (in.normed) {
+        squares = warp_sum(squares);
+        if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = squares;
+    }
+    __syncthreads();
+    if (!in.normed) return 1.0f;
+    float total = 0.0f;
+    for (unsigned i = 0; i < blockDim.x / 32; ++i) total += partial[i];
+    return rsqrtf(total / static_cast<float>(columns) + in.eps);
+}
+
+template <Layout kLayout, int STRIPS, int TILES, bool kOneRow>
+__global__ void __launch_bounds__(kOneRow ? Piece<kLayout>::kOneRowWarps * 32 : 256,
+                                  kOneRow ? Piece<kLayout>::kOneRowBlocks : 2)
+    few_rows_kernel(const Segment w, const Activations16 in, const Ending ending, const bool early) {
+    using P = Piece<kLayout>;
+    using T16 = typename Half16<kLayout>::type;
+    constexpr int kWanted = kOneRow ? P::kOneRowDepth : P::kDepth / (STRIPS * TILES);
+    constexpr int kDepth = kWanted > 1 ? kWanted : 1;
+    constexpr int kColumns = kOneRow ? 1 : 8 * TILES;
+    extern __shared__ __align__(16) std::byte shared[];
+    const int warps = static_cast<int>(blockDim.x) / 32, warp = static_cast<int>(threadIdx.x) / 32;
+    const int lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
+    const int strip = static_cast<int>(blockIdx.x) * STRIPS, last_strip = w.strips() - 1;
+    const int pieces = w.units / P::kUnits, begin = pieces * warp / warps, end = pieces * (warp + 1) / warps;
+    if (early) let_next_start();
+
+    Source source[STRIPS];
+#pragma unroll
+    for (int s = 0; s < STRIPS; ++s) source[s] = P::source(w, min(strip + s, last_strip), lane);
+    P piece[kDepth][STRIPS];
+#pragma unroll
+    for (int d = 0; d < kDepth; ++d)
+        if (begin + d < end)
+#pragma unroll
+            for (int s = 0; s < STRIPS; ++s) piece[d][s].load(source[s], begin + d);
+
+    wait_for_inputs();
+    const int padded = w.units * kUnitColumns;
+    float* sums = reinterpret_cast<float*>(shared);  // [warps][STRIPS * 16][kColumns]
+    float factor = 1.0f;
+    if constexpr (kOneRow) {
+        sums += (padded * static_cast<int>(sizeof(T16)) + 15) / 16 * 4;
+        __shared__ float partial[kMostWarps];
+        factor = stage_row<T16>(in, w.columns, padded, reinterpret_cast<T16*>(shared), partial);
+    }
+
+    float sum[STRIPS][TILES][4] = {};
+    for (int base = begin; base < end; base += kDepth) {
+#pragma unroll
+        for (int d = 0; d < kDepth; ++d) {
+            if (base + d >= end) break;
+            const auto unit_of_all = [&]<int kUnit>() {
+                const std::int64_t column = (std::int64_t{base + d} * P::kUnits + kUnit) * kUnitColumns;
+                std::uint32_t b[TILES][4];
+#pragma unroll
+                for (int n = 0; n < TILES; ++n) {
+                    const bool mine = kOneRow ? g == 0 : n * 8 + g < in.rows;
+                    b[n][0] = b[n][1] = b[n][2] = b[n][3] = 0;
+                    if (!mine) continue;
+                    if constexpr (kOneRow)
+                        load_activations<kLayout, true>(shared + column * 2, t, b[n]);
+                    else
+                        load_activations<kLayout, false>(
+                            static_cast<const std::byte*>(in.x) + ((n * 8 + g) * in.stride + column) * 2, t, b[n]);
+                }
+                multiply_unit<kLayout, STRIPS, TILES, kUnit>(piece[d], b, sum);
+            };
+            unit_of_all.template operator()<0>();
+            if constexpr (P::kUnits == 2) unit_of_all.template operator()<1>();
+            if (base + d + kDepth < end)
+#pragma unroll
+                for (int s = 0; s < STRIPS; ++s) piece[d][s].load(source[s], base + d + kDepth);
+        }
+    }
+
+#pragma unroll
+    for (int s = 0; s < STRIPS; ++s)
+#pragma unroll
+        for (int n = 0; n < TILES; ++n) {
+            float* of_warp = sums + (warp * STRIPS + s) * kStripRows * kColumns;
+            if constexpr (kOneRow) {
+                if (t == 0) {
+                    of_warp[g] = sum[s][n][0];
+                    of_warp[g + 8] = sum[s][n][2];
+                }
+            } else {
+                const int column = n * 8 + 2 * t;
+                of_warp[g * kColumns + column] = sum[s][n][0];
+                of_warp[g * kColumns + column + 1] = sum[s][n][1];
+                of_warp[(g + 8) * kColumns + column] = sum[s][n][2];
+                of_warp[(g + 8) * kColumns + column + 1] = sum[s][n][3];
+            }
+        }
+    __syncthreads();
+    for (int item = static_cast<int>(threadIdx.x); item < STRIPS * 8 * kColumns; item += static_cast<int>(blockDim.x)) {
+        const int pair = item % (STRIPS * 8), column = item / (STRIPS * 8), s = pair / 8, low = pair % 8;
+        if (strip + s > last_strip || column >= in.rows) continue;
+        float first = 0.0f, second = 0.0f;
+        for (int i = 0; i < warps; ++i) {
+            const float* of_warp = sums + (i * STRIPS + s) * kStripRows * kColumns + column;
+            first += of_warp[low * kColumns];
+            second += of_warp[(low + 8) * kColumns];
+        }
+        finish_pair(ending, w, column, (strip + s) * kStripRows + low, first * factor, second * factor);
+    }
+}
+
+// ---- launching ----------------------------------------------------------------------------------------------------------
+
+template <Layout kLayout>
+void launch_one_row(const Stream& stream, const Activations16& in, const Segment& w, const Ending& ending, bool early) {
+    // About 16 units (512 columns) a warp, in as many equal rounds as that takes.
+    constexpr int kMost = Piece<kLayout>::kOneRowWarps;
+    const int rounds = (w.units + 16 * kMost - 1) / (16 * kMost);
+    const int warps = std::max(1, std::min(kMost, (w.units + 16 * rounds - 1) / (16 * rounds)));
+    const std::size_t staged = (static_cast<std::size_t>(w.units) * kUnitColumns * 2 + 15) / 16 * 16;
+    const std::size_t shared = staged + static_cast<std::size_t>(warps) * kStripRows * sizeof(float);
+    launch(stream, "one_row_product", few_rows_kernel<kLayout, 1, 1, true>, dim3(static_cast<unsigned>(w.strips())),
+           dim3(static_cast<unsigned>(warps * 32)), shared, w, in, ending, early);
+}
+
+template <Layout kLayout, int STRIPS, int TILES>
+void launch_tiles(const Stream& stream, const Activations16& in, const Segment& w, const Ending& ending, bool early) {
+    const int warps = std::max(1, std::min(8, w.units / Piece<kLayout>::kUnits));
+    const std::size_t shared = static_cast<std::size_t>(warps) * STRIPS * kStripRows * 8 * TILES * sizeof(float);
+    launch(stream, "few_rows_product", few_rows_kernel<kLayout, STRIPS, TILES, false>, dim3(blocks_for(w.strips(), STRIPS)),
+           dim3(static_cast<unsigned>(warps * 32)), shared, w, in, ending, early);
+}
+
+// Several strips a block share the activations that it reads, where enough blocks remain to fill the card.
+template <Layout kLayout>
+void launch_few_rows(const Stream& stream, const Activations16& in, const Segment& w, const Ending& ending, bool early) {
+    const bool many = w.strips() >= 4 * 2 * stream.multiprocessors;
+    if (in.rows <= 8) {
+        if (many)
+            launch_tiles<kLayout, 4, 1>(stream, in, w, ending, early);
+        else
+            launch_tiles<kLayout, 1, 1>(stream, in, w, ending, early);
+    } else if (in.rows <= 16) {
+        launch_tiles<kLayout, 2, 2>(stream, in, w, ending, early);
+    } else if (in.rows <= 32) {
+        launch_tiles<kLayout, 2, 4>(stream, in, w, ending, early);
+    } else {
+        launch_tiles<kLayout, 1, 8>(stream, in, w, ending, early);
+    }
+}
+
+}  // namespace narae::kernels::cuda

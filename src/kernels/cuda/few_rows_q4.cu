@@ -1,0 +1,8 @@
+#include "kernels/cuda/few_rows.cuh"
+
+namespace narae::kernels::cuda {
+
+template void launch_one_row<Layout::q4>(const Stream&, const Activations16&, const Segment&, const Ending&, bool);
+template void launch_few_rows<Layout::q4>(const Stream&, const Activations16&, const Segment&, const Ending&, bool);
+
+}  // namespace narae::kernels::cuda

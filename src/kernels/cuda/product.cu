@@ -1,0 +1,142 @@
+#include "kernels/cuda/product.h"
+
+#include "kernels/cuda/device_math.cuh"
+#include "kernels/cuda/few_rows.h"
+
+namespace narae::kernels::cuda {
+namespace {
+
+// ---- float32 throughout -----------------------------------------------------------------------------------------------
+
+constexpr int kTileOut = 64, kTileRows = 32, kTileColumns = 32, kThreads = 256;
+
+// A block computes 64 rows of the weight (4 strips) for 32 rows of activations; a thread two weight rows, 8 apart, for four.
+template <Layout kLayout>
+__global__ void __launch_bounds__(kThreads)
+    exact_kernel(const Segment w, int rows, const float* x, std::int64_t stride, const Ending ending) {
+    __shared__ float weights[kTileColumns][kTileOut + 1];
+    __shared__ float inputs[kTileColumns][kTileRows + 1];
+    const int thread = static_cast<int>(threadIdx.x), first_out = static_cast<int>(blockIdx.x) * kTileOut;
+    const int first_row = static_cast<int>(blockIdx.y) * kTileRows;
+    const int pair = thread % 32, low = pair / 8 * 16 + pair % 8, row = thread / 32 * 4;
+    wait_for_inputs();
+    float sum[2][4] = {};
+    for (int k = 0; k < w.columns; k += kTileColumns) {
+        for (int i = thread; i < kTileOut * kTileColumns; i += kThreads) {
+            const int c = i % kTileColumns, r = i / kTileColumns;
+            const bool inside = first_out + r < w.strips() * kStripRows && k + c < w.columns;
+            weights[c][r] = inside ? element<kLayout>(w, first_out + r, k + c) : 0.0f;
+        }
+        for (int i = thread; i < kTileRows * kTileColumns; i += kThreads) {
+            const int c = i % kTileColumns, r = i / kTileColumns;
+            const bool inside = first_row + r < rows && k + c < w.columns;
+            inputs[c][r] = inside ? x[(first_row + r) * stride + k + c] : 0.0f;
+        }
+        __syncthreads();
+        // Columns beyond the end are left out: zeros of one side would meet infinities of the other.
+        const int count = min(kTileColumns, w.columns - k);
+        for (int c = 0; c < count; ++c)
+#pragma unroll
+            for (int r = 0; r < 4; ++r) {
+                sum[0][r] = fmaf(weights[c][low], inputs[c][row + r], sum[0][r]);
+                sum[1][r] = fmaf(weights[c][low + 8], inputs[c][row + r], sum[1][r]);
+            }
+        __syncthreads();
+    }
+    if (first_out + low >= w.strips() * kStripRows) return;
+    for (int r = 0; r < 4; ++r)
+        if (first_row + row + r < rows) finish_pair(ending, w, first_row + row + r, first_out + low, sum[0][r], sum[1][r]);
+}
+
+// ---- a tile of the weight as 16-bit values ----------------------------------------------------------------------------
+
+template <Layout kLayout>
+__global__ void __launch_bounds__(kThreads) unpack_kernel(const Segment w, int begin, int count, int padded, bf16* values) {
+    constexpr int kAtOnce = 8;
+    const std::int64_t index = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) * kAtOnce;
+    wait_for_inputs();
+    if (index >= std::int64_t{count} * padded) return;
+    const int row = static_cast<int>(index / padded), column = static_cast<int>(index % padded);
+    bf16 out[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i)
+        out[i] = __float2bfloat16_rn(column + i < w.columns ? element<kLayout>(w, begin + row, column + i) : 0.0f);
+    *reinterpret_cast<uint4*>(values + index) = *reinterpret_cast<const uint4*>(out);
+}
+
+// Calls run.template operator()<layout>() for the segment's layout.
+template <class Run>
+void for_layout(Layout layout, Run run) {
+    switch (layout) {
+        case Layout::f32:
+            return run.template operator()<Layout::f32>();
+        case Layout::f16:
+            return run.template operator()<Layout::f16>();
+        case Layout::bf16:
+            return run.template operator()<Layout::bf16>();
+        case Layout::q4:
+            return run.template operator()<Layout::q4>();
+        case Layout::q4_minimum:
+            return run.template operator()<Layout::q4_minimum>();
+        case Layout::q8:
+            return run.template operator()<Layout::q8>();
+        case Layout::q6:
+            return run.template operator()<Layout::q6>();
+    }
+}
+
+}  // namespace
+
+void exact_product(const Stream& stream, int rows, const float* x, std::int64_t stride, const Segment& w,
+                   const Ending& ending) {
+    if (rows == 0) return;
+    const dim3 grid(blocks_for(std::int64_t{w.strips()} * kStripRows, kTileOut), blocks_for(rows, kTileRows));
+    for_layout(w.layout, [&]<Layout kLayout>() {
+        launch(stream, "exact_product", exact_kernel<kLayout>, grid, dim3(kThreads), 0, w, rows, x, stride, ending);
+    });
+}
+
+bool has_few_rows_product(const Segment& w) {
+    return w.layout != Layout::f32 && (!is_dense(w.layout) || w.columns % kUnitColumns == 0);
+}
+
+int padded_columns(const Segment& w) { return is_dense(w.layout) ? w.columns : w.units * kUnitColumns; }
+
+void one_row_product(const Stream& stream, const Matrix& x, const Norm& norm, const Segment& w, const Ending& ending,
+                     bool let_next_start) {
+    require(norm.kind != NormKind::layer && has_few_rows_product(w), "one_row_product: this norm or layout");
+    Activations16 in;
+    in.x = x.data;
+    in.bf16 = x.dtype == DType::bf16;
+    in.normed = norm.kind == NormKind::rms;
+    in.norm_weight = in.normed ? norm.weight.as<const float>() : nullptr;
+    in.eps = norm.eps;
+    for_layout(w.layout, [&]<Layout kLayout>() {
+        if constexpr (kLayout != Layout::f32) launch_one_row<kLayout>(stream, in, w, ending, let_next_start);
+    });
+}
+
+void few_rows_product(const Stream& stream, int rows, const void* x, const Segment& w, const Ending& ending,
+                      bool let_next_start) {
+    if (rows == 0) return;
+    require(rows <= kMostFewRows && has_few_rows_product(w), "few_rows_product: so many rows, or this layout");
+    Activations16 in;
+    in.x = x;
+    in.rows = rows;
+    in.stride = padded_columns(w);
+    for_layout(w.layout, [&]<Layout kLayout>() {
+        if constexpr (kLayout != Layout::f32) launch_few_rows<kLayout>(stream, in, w, ending, let_next_start);
+    });
+}
+
+void unpack_rows(const Stream& stream, const Segment& w, int begin, int count, void* values) {
+    require(!is_dense(w.layout) && begin % kStripRows == 0, "unpack_rows: a dense layout, or not from a strip's first row");
+    const int padded = padded_columns(w);
+    for_layout(w.layout, [&]<Layout kLayout>() {
+        if constexpr (!is_dense(kLayout))
+            launch(stream, "unpack_rows", unpack_kernel<kLayout>, dim3(blocks_for(std::int64_t{count} * padded, 8 * kThreads)),
+                   dim3(kThreads), 0, w, begin, count, padded, static_cast<bf16*>(values));
+    });
+}
+
+}  // namespace narae::kernels::cuda
