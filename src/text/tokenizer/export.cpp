@@ -29,6 +29,37 @@ void append_json_string(std::string& out, std::string_view text) {
 
 const char* json_bool(bool value) { return value ? "true" : "false"; }
 
+// Added tokens in order of their ids.
+std::vector<const AddedToken*> sorted_added(const Tokenizer::Parts& parts) {
+    std::vector<const AddedToken*> added;
+    for (const AddedToken& token : parts.added) added.push_back(&token);
+    std::sort(added.begin(), added.end(), [](const AddedToken* a, const AddedToken* b) { return a->id < b->id; });
+    return added;
+}
+
+// The ids that are written as words of the model. Added tokens are not, unless their ids would change: the tokenizers library
+// does not read them but counts, from the model's size or from the largest that was added. A repeated text has its first id.
+std::vector<std::int32_t> model_words(const Tokenizer::Parts& parts) {
+    const Vocabulary& vocabulary = parts.vocabulary;
+    std::vector<bool> is_added(static_cast<std::size_t>(vocabulary.size()));
+    for (const AddedToken& token : parts.added) is_added[static_cast<std::size_t>(token.id)] = true;
+    std::vector<std::int32_t> own, all;
+    for (std::int32_t id = 0; id < vocabulary.size(); ++id) {
+        if (!vocabulary.contains(id)) continue;
+        const bool of_model = vocabulary.is_model_token(id);
+        if (!of_model && parts.find(vocabulary.text(id)) != id) continue;
+        all.push_back(id);
+        if (of_model || !is_added[static_cast<std::size_t>(id)]) own.push_back(id);
+    }
+    const auto size = static_cast<std::int32_t>(own.size());
+    std::int32_t largest = -1;
+    for (const AddedToken* token : sorted_added(parts)) {
+        if (!vocabulary.is_model_token(token->id) && token->id != (largest >= size ? largest + 1 : size)) return all;
+        largest = token->id;
+    }
+    return own;
+}
+
 void append_model(std::string& out, const Tokenizer::Parts& parts) {
     const BpeOptions& options = parts.bpe.options();
     out += R"("model":{"type":"BPE","dropout":null,"unk_token":)";
@@ -40,11 +71,8 @@ void append_model(std::string& out, const Tokenizer::Parts& parts) {
     out += fmt::format(R"(,"continuing_subword_prefix":null,"end_of_word_suffix":null,"fuse_unk":{},"byte_fallback":{},)"
                        R"("ignore_merges":{},"vocab":{{)",
                        json_bool(options.fuse_unknown), json_bool(options.byte_fallback), json_bool(options.ignore_merges));
-    // Added tokens are written too: they keep their ids only as words of the model. A repeated text has its first id.
     bool first = true;
-    for (std::int32_t id = 0; id < parts.vocabulary.size(); ++id) {
-        if (!parts.vocabulary.contains(id)) continue;
-        if (!parts.vocabulary.is_model_token(id) && parts.find(parts.vocabulary.text(id)) != id) continue;
+    for (const std::int32_t id : model_words(parts)) {
         if (!first) out += ',';
         first = false;
         append_json_string(out, parts.vocabulary.text(id));
@@ -137,9 +165,7 @@ std::string_view gguf_pre(const Tokenizer::Parts& parts) {
 std::string Tokenizer::to_tokenizer_json() const {
     const Parts& parts = *parts_;
     std::string out = R"({"version":"1.0","truncation":null,"padding":null,"added_tokens":[)";
-    std::vector<const AddedToken*> added;
-    for (const AddedToken& token : parts.added) added.push_back(&token);
-    std::sort(added.begin(), added.end(), [](const AddedToken* a, const AddedToken* b) { return a->id < b->id; });
+    const std::vector<const AddedToken*> added = sorted_added(parts);
     for (const AddedToken* token : added) {
         Json json = {{"id", token->id}};
         json.update(added_token_json(*token));
