@@ -67,9 +67,8 @@ struct MetadataEntry {
 
 // ---- what an opened model is ------------------------------------------------------------------------------------------
 struct StoredWeight {
-    PackedWeight packed;               // [out, in]; a vector is [1, in]; more axes: out = product of all but the last
-    Shape shape;                       // as Hugging Face writes it (GGUF's order is reversed)
-    const MappedFile* file = nullptr;  // to release pages after use
+    PackedWeight packed;  // [out, in]; a vector is [1, in]; more axes: out = product of all but the last
+    Shape shape;          // as Hugging Face writes it (GGUF's order is reversed)
     const std::string& name() const { return packed.name; }
 };
 

@@ -31,7 +31,7 @@ void add_weight(Checkpoint& checkpoint, std::string_view name, const Shape& shap
     weight.packed.buffers.push_back(bytes);
     weight.packed.name = name;
     weight.shape = shape;
-    weight.file = file;
+    weight.packed.file = file;
     checkpoint.weights.push_back(std::move(weight));
 }
 

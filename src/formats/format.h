@@ -15,6 +15,7 @@
 
 namespace narae {
 
+class MappedFile;
 struct PackedWeight;
 
 struct Format {
@@ -39,8 +40,9 @@ struct PackedWeight {
     const Format* format = nullptr;
     std::int64_t out = 0, in = 0;  // logical shape [out, in]; a vector is [1, in]
     std::vector<std::span<const std::byte>>
-        buffers;       // [0]: codes, row-major blocks [out, in / block]; formats with more say so
-    std::string name;  // for messages
+        buffers;                       // [0]: codes, row-major blocks [out, in / block]; formats with more say so
+    std::string name;                  // for messages
+    const MappedFile* file = nullptr;  // that the buffers view, so that pages may be released once read; null: other memory
 
     std::span<const std::byte> codes() const { return buffers.empty() ? std::span<const std::byte>{} : buffers[0]; }
     std::uint64_t bytes() const;  // of all buffers

@@ -131,8 +131,8 @@ public:
     virtual std::uint64_t device_used_bytes() const;
     virtual double measure_device_bandwidth();
 
-    // Lays weights for the kernels, streaming, with no second copy of the whole. The PackedWeights' memory may be released
-    // afterwards. Parts of different formats are packed part by part.
+    // Lays weights for the kernels, streaming, with no second copy of the whole; pages of files may be released behind it. The
+    // PackedWeights' memory may be released afterwards. Parts of different formats are packed part by part.
     virtual std::unique_ptr<DeviceWeight> prepare(std::span<const PackedWeight> parts, Fuse fuse, Activations activations) = 0;
     // A table of which only rows are looked up (an untied embedding, learned positions): may stay a view of the source,
     // which must then outlive it; only the pages that are touched become resident.

@@ -209,7 +209,7 @@ CheckpointToSave convert(const Checkpoint& checkpoint, const ConvertOptions& opt
                                   [found, produce, progress = options.progress](std::span<std::byte> target) {
                                       produce(target);
                                       const StoredWeight& stored = *produce.found->stored;
-                                      stored.file->release_pages(stored.packed.codes());
+                                      stored.packed.file->release_pages(stored.packed.codes());
                                       if (progress) progress(target.size());
                                   }});
     }

@@ -85,6 +85,7 @@ PackedWeight as_linear(const FoundWeight& found, Naming naming, Buffer& storage)
     weight.out = out;
     weight.in = in;
     weight.buffers = {std::span<const std::byte>(storage.data(), storage.size())};
+    weight.file = nullptr;
     return weight;
 }
 
@@ -160,13 +161,13 @@ private:
         for (const auto& slot : slots) {
             const FoundWeight& found = map_.at(slot);
             parts.push_back(as_linear(found, model_.checkpoint.naming, transposed[parts.size()]));
-            found.stored->file->prefetch(found.stored->packed.codes());
+            found.stored->packed.file->prefetch(found.stored->packed.codes());
             bytes += parts.back().bytes();
         }
         const kernels::DeviceWeight* weight = own(model_.backend->prepare(parts, fuse, model_.activations));
         for (const auto& slot : slots) {
-            const StoredWeight& stored = *map_.at(slot).stored;
-            stored.file->release_pages(stored.packed.codes());
+            const PackedWeight& packed = map_.at(slot).stored->packed;
+            packed.file->release_pages(packed.codes());
         }
         bar_->advance(bytes);
         return weight;

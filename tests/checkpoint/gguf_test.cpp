@@ -325,7 +325,7 @@ TEST(GgufSplit, PartsAreOneModel) {
     const Checkpoint checkpoint = open_checkpoint(first);
     ASSERT_EQ(checkpoint.weights.size(), 2U);
     EXPECT_EQ(checkpoint.weights[0].name(), "a");
-    EXPECT_EQ(checkpoint.weights[0].file->path().filename(), "m-00002-of-00002.gguf");
+    EXPECT_EQ(checkpoint.weights[0].packed.file->path().filename(), "m-00002-of-00002.gguf");
     EXPECT_EQ(checkpoint.files.size(), 2U);
     EXPECT_EQ(checkpoint.file_bytes, checkpoint.files[0]->bytes().size() + checkpoint.files[1]->bytes().size());
 }

@@ -245,7 +245,7 @@ TEST(SafetensorsFolder, ShardsAreOneModel) {
         R"({"metadata":{"total_size":1},"weight_map":{"a":"model-00002-of-00002.safetensors","b":"model-00001-of-00002.safetensors"}})");
     const Checkpoint checkpoint = open_checkpoint(scratch.path());
     ASSERT_EQ(checkpoint.weights.size(), 2U);
-    EXPECT_EQ(checkpoint.weights[0].file->path().filename(), "model-00002-of-00002.safetensors");
+    EXPECT_EQ(checkpoint.weights[0].packed.file->path().filename(), "model-00002-of-00002.safetensors");
     EXPECT_EQ(checkpoint.files.size(), 2U);
 }
 

@@ -158,12 +158,12 @@ TEST(SaveSafetensors, ShardsOfAnySizeComeBack) {
         EXPECT_EQ(index["metadata"]["total_size"], total);
         EXPECT_EQ(index["weight_map"].size(), contents.weights.size());
         for (const StoredWeight& weight : checkpoint.weights)
-            EXPECT_EQ(index["weight_map"][weight.name()], weight.file->path().filename().string());
+            EXPECT_EQ(index["weight_map"][weight.name()], weight.packed.file->path().filename().string());
         for (const auto& file : checkpoint.files) {
             std::uint64_t bytes = 0;
             std::size_t count = 0;
             for (const StoredWeight& weight : checkpoint.weights)
-                if (weight.file == file.get()) bytes += weight.packed.bytes(), ++count;
+                if (weight.packed.file == file.get()) bytes += weight.packed.bytes(), ++count;
             EXPECT_TRUE(bytes <= shard_bytes || count == 1) << shard_bytes;
         }
     }

@@ -34,7 +34,7 @@ Checkpoint open(const Path& path) {
         if (checked_add(at, bytes, weight.packed.name) > file.bytes().size())
             throw_error<BadFileError>("{}: too short for {}", path.string(), weight.packed.name);
         weight.packed.buffers = {file.bytes().subspan(at, bytes)};
-        weight.file = &file;
+        weight.packed.file = &file;
         at += bytes;
         checkpoint.weights.push_back(std::move(weight));
     }

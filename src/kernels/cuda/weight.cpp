@@ -1,6 +1,7 @@
 #include "kernels/cuda/weight.h"
 
 #include "base/error.h"
+#include "base/file.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/cuda/product.h"
 
@@ -155,6 +156,9 @@ void WeightLoader::load_part(const PackedWeight& part, StripPlace place, const S
                 part.format->unpack(part, begin + first, begin + last, values + first * part.in);
             });
         }
+        if (part.file)
+            part.file->release_pages(part.codes().subspan(static_cast<std::size_t>(begin * part.format->row_bytes(part.in)),
+                                                          static_cast<std::size_t>(count * part.format->row_bytes(part.in))));
         const auto size = static_cast<std::size_t>(bytes);
         auto* codes = const_cast<std::byte*>(to.codes);
         if (as_it_is && is_dense(to.layout) && !place.interleaved) {
