@@ -72,20 +72,6 @@ void each(const PackedWeight& part, const StripLayout& l, StripPlace place, std:
 
 }  // namespace
 
-std::string_view strip_kind_name(StripKind kind) {
-    switch (kind) {
-        case StripKind::q4:
-            return "q4";
-        case StripKind::q4_minimum:
-            return "q4 with minimums";
-        case StripKind::q8:
-            return "q8";
-        case StripKind::q6:
-            return "q6";
-    }
-    return "";
-}
-
 std::optional<StripKind> strip_kind_of(const Format& format) {
     if (format.name == "q4_0") return StripKind::q4;
     if (format.name == "q4_1") return StripKind::q4_minimum;

@@ -36,7 +36,6 @@ inline constexpr int kStripRows = 16, kUnitColumns = 32;
 
 enum class StripKind : std::uint8_t { q4, q4_minimum, q8, q6 };
 
-std::string_view strip_kind_name(StripKind kind);
 // The kind that holds a format's codes unchanged; none: the format has no strips.
 std::optional<StripKind> strip_kind_of(const Format& format);
 

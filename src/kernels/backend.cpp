@@ -85,6 +85,19 @@ std::unique_ptr<Backend> open_best(BackendOptions options) {
 
 }  // namespace
 
+MemoryPlan plan_weights_and_kv(const ModelShape& shape, const Limits& limits) {
+    MemoryPlan plan;
+    plan.weights = shape.weight_bytes;
+    const std::int64_t blocks_of_sequence = (limits.max_context + kBlockTokens - 1) / kBlockTokens;
+    for (const KvGroup& group : shape.groups) {
+        const auto bytes = static_cast<std::uint64_t>(group.block_bytes());
+        plan.kv_per_block += bytes;
+        plan.kv += bytes * static_cast<std::uint64_t>(blocks_of_sequence * limits.max_sequences);
+    }
+    if (limits.kv_bytes > 0) plan.kv = std::min(plan.kv, static_cast<std::uint64_t>(limits.kv_bytes));
+    return plan;
+}
+
 std::uint64_t Backend::prepared_table_bytes(const PackedWeight&) const { return 0; }
 std::uint64_t Backend::device_used_bytes() const { return 0; }
 double Backend::measure_device_bandwidth() { return 0.0; }

@@ -103,6 +103,8 @@ struct MemoryPlan {
     std::uint64_t weights = 0, kv_per_block = 0, kv = 0, activations = 0, logits = 0, scratch = 0, batch = 0;
     std::uint64_t total() const { return weights + kv + activations + logits + scratch + batch; }
 };
+// The part that does not depend on the backend: weights, kv_per_block and kv.
+MemoryPlan plan_weights_and_kv(const ModelShape& shape, const Limits& limits);
 
 // The activation buffers of a step, all inside the backend's arena.
 struct Workspace {

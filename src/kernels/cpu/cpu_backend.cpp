@@ -82,15 +82,7 @@ std::size_t CpuBackend::product_bytes(std::int64_t in, int rows) const {
 
 MemoryPlan CpuBackend::plan(const ModelShape& s, const Limits& limits) const {
     const Sizes size = sizes(s, limits);
-    MemoryPlan plan;
-    plan.weights = s.weight_bytes;
-    const std::int64_t blocks_of_sequence = ceil_div(limits.max_context, kBlockTokens);
-    for (const KvGroup& group : s.groups) {
-        const auto bytes = static_cast<std::uint64_t>(group.block_bytes());
-        plan.kv_per_block += bytes;
-        plan.kv += bytes * static_cast<std::uint64_t>(blocks_of_sequence * limits.max_sequences);
-    }
-    if (limits.kv_bytes > 0) plan.kv = std::min(plan.kv, static_cast<std::uint64_t>(limits.kv_bytes));
+    MemoryPlan plan = plan_weights_and_kv(s, limits);
     plan.activations = size.activations();
     plan.logits = size.logits;
     plan.scratch = size.scratch(threads_.threads());

@@ -13,9 +13,8 @@ bool reached_by_16_bytes(const Matrix& m) {
 
 }  // namespace
 
-void attention(const Stream& stream, const BatchView& batch, const std::int32_t* host_row_begin, const std::int32_t*,
-               const Matrix& q, const AttentionParameters& parameters, const KvView& kv, const Matrix& out, bool exact,
-               std::byte* scratch) {
+void attention(const Stream& stream, const BatchView& batch, const std::int32_t* host_row_begin, const Matrix& q,
+               const AttentionParameters& parameters, const KvView& kv, const Matrix& out, bool exact, std::byte* scratch) {
     NARAE_CHECK(parameters.heads > 0 && parameters.heads % kv.kv_heads == 0, "{} heads over {} kv heads", parameters.heads,
                 kv.kv_heads);
     if (batch.rows == 0) return;

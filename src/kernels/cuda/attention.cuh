@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/attention_call.h"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/tensor_cores.cuh"
 
 namespace narae::kernels::cuda {
 
@@ -33,12 +34,7 @@ __device__ __forceinline__ int first_seen(const KvView& kv, int position) {
     return kv.window > 0 ? max(0, position - kv.window + 1) : 0;
 }
 
-// ---- 16-bit pairs and their products ------------------------------------------------------------------------------------
-
-template <class T>
-inline constexpr bool is_bf16 = false;
-template <>
-inline constexpr bool is_bf16<bf16> = true;
+// ---- 16-bit pairs ------------------------------------------------------------------------------------
 
 // Two numbers of type T (__half or bf16), the first in the low half.
 template <class T>
@@ -83,22 +79,6 @@ __device__ __forceinline__ void store_pair(const Matrix& m, std::int64_t index, 
         *reinterpret_cast<float2*>(static_cast<float*>(m.data) + index) = make_float2(first, second);
     else
         *reinterpret_cast<std::uint32_t*>(static_cast<bf16*>(m.data) + index) = pack_pair<bf16>(first, second);
-}
-
-// c[16, 8] += a[16, 16] b[16, 8]. Not volatile, so that independent products may be interleaved. With g = lane / 4 and
-// t = lane % 4 a lane holds c: (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1); a: pairs of columns 2t of rows g and g + 8,
-// then the same at column 2t + 8; b: pairs of rows 2t and 2t + 8 of column g.
-template <class T>
-__device__ __forceinline__ void multiply(float (&c)[4], std::uint32_t a0, std::uint32_t a1, std::uint32_t a2, std::uint32_t a3,
-                                         std::uint32_t b0, std::uint32_t b1) {
-    if constexpr (is_bf16<T>)
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-            : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-    else
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-            : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
 // ---- scores -------------------------------------------------------------------------------------------------------------

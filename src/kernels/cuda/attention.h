@@ -18,22 +18,17 @@ void norm_rotate_heads(const Stream& stream, int rows, float* heads, int count, 
                        const Rope& rope, const float* rope_table);
 void append_kv(const Stream& stream, const BatchView& batch, const float* k, const float* v, const KvView& kv);
 
-// Bytes of scratch that attention may use for a step of so many rows; the same for every call with that many or fewer rows.
-// The part that must be zero before the first use, and is zero again after every use, comes first.
-struct AttentionScratch {
-    std::size_t zeroed_bytes = 0, bytes = 0;  // bytes: all, the zeroed part included
-};
-AttentionScratch attention_scratch(const Stream& stream, int max_rows, int heads, int head_dim, int max_context);
+// Bytes of scratch that attention may use for a step of so many rows. They must be zero before the first use; what must be zero
+// before the next one is zero again after every use, and lies in the same place for every call.
+std::size_t attention_scratch_bytes(const Stream& stream, int max_rows, int heads, int head_dim, int max_context);
 
 // out[r] = softmax(q[r] K^T * scale, causal, window) V. q and out: [rows, heads * head_dim], float32 or bfloat16, each its own.
 // `exact`: products in float32 whatever the types (the specification's precision); otherwise queries and probabilities are
 // rounded to the cache's 16-bit type for the tensor cores.
 // When every sequence has one row (rows == sequences), the launches depend on nothing but rows, the shapes and
 // batch.table_stride, so that a recording of them may be replayed with other positions and tables. Otherwise
-// `host_row_begin` [sequences + 1] and `host_positions` [rows] (the same numbers as on the card) may shape them; a recording
-// then must not be made.
-void attention(const Stream& stream, const BatchView& batch, const std::int32_t* host_row_begin,
-               const std::int32_t* host_positions, const Matrix& q, const AttentionParameters& parameters, const KvView& kv,
-               const Matrix& out, bool exact, std::byte* scratch);
+// `host_row_begin` [sequences + 1] (the same numbers as on the card) shapes them; a recording then must not be made.
+void attention(const Stream& stream, const BatchView& batch, const std::int32_t* host_row_begin, const Matrix& q,
+               const AttentionParameters& parameters, const KvView& kv, const Matrix& out, bool exact, std::byte* scratch);
 
 }  // namespace narae::kernels::cuda

@@ -364,13 +364,12 @@ int pages_of(int tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }
 }  // namespace
 
 // Partial results exist only where there are at least two splits, that is for at most half the wanted blocks before splitting.
-AttentionScratch attention_scratch(const Stream& stream, int max_rows, int heads, int head_dim, int max_context) {
+std::size_t attention_scratch_bytes(const Stream& stream, int max_rows, int heads, int head_dim, int max_context) {
     const std::int64_t wanted = std::int64_t{stream.multiprocessors} * kBlocksPerMultiprocessor;
     const std::int64_t parts = std::min(std::int64_t{max_rows} * heads * std::min(kMostSplits, pages_of(max_context)),
                                         wanted * kMostTiles * kTileHeads);
-    const std::int64_t zeroed = counters_of(stream);
     const std::int64_t of_part = head_dim * std::int64_t{sizeof(float)} + std::int64_t{sizeof(float2)};
-    return {static_cast<std::size_t>(zeroed), static_cast<std::size_t>(zeroed + parts * of_part)};
+    return static_cast<std::size_t>(counters_of(stream) + parts * of_part);
 }
 
 void attend_single_rows(const Stream& stream, const Attention& a, std::byte* scratch) {

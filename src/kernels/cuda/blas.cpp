@@ -54,6 +54,7 @@ struct Blas::State {
     struct Plan {
         cublasLtMatmulDesc_t desc = nullptr;
         cublasLtMatrixLayout_t w = nullptr, x = nullptr, y = nullptr;
+        cublasLtMatmulPreference_t preference = nullptr;
         cublasLtMatmulAlgo_t algorithm{};
     };
     std::map<Key, Plan> plans;
@@ -64,6 +65,7 @@ struct Blas::State {
         if (library) dlclose(library);
     }
     void release(Plan& plan) const {
+        if (plan.preference) preference_destroy(plan.preference);
         if (plan.w) layout_destroy(plan.w);
         if (plan.x) layout_destroy(plan.x);
         if (plan.y) layout_destroy(plan.y);
@@ -133,39 +135,42 @@ void Blas::product(const Stream& stream, int rows, int out, int in, const void* 
                             y_stride, w_alignment, x_alignment, std::int64_t{y_alignment} * 2 + (beta != 0.0f)};
     auto found = s.plans.find(key);
     if (found == s.plans.end()) {
-        // cuBLAS is column-major: y transposed [out, rows] = (w as [in, out], transposed) * (x as [in, rows]).
         State::Plan plan;
-        const cudaDataType_t type = float16 ? CUDA_R_16F : CUDA_R_16BF;
-        const cublasOperation_t transposed = CUBLAS_OP_T;
-        check("cublasLtMatmulDescCreate", s.desc_create(&plan.desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-        check("cublasLtMatmulDescSetAttribute",
-              s.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed));
-        const auto columns = static_cast<std::uint64_t>(in);
-        check("cublasLtMatrixLayoutCreate", s.layout_create(&plan.w, type, columns, static_cast<std::uint64_t>(out), in));
-        check("cublasLtMatrixLayoutCreate", s.layout_create(&plan.x, type, columns, static_cast<std::uint64_t>(rows), in));
-        check("cublasLtMatrixLayoutCreate",
-              s.layout_create(&plan.y, y_bf16 ? CUDA_R_16BF : CUDA_R_32F, static_cast<std::uint64_t>(out),
-                              static_cast<std::uint64_t>(rows), y_stride));
-        cublasLtMatmulPreference_t preference = nullptr;
-        check("cublasLtMatmulPreferenceCreate", s.preference_create(&preference));
-        const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
-            check("cublasLtMatmulPreferenceSetAttribute", s.preference_set(preference, attribute, &value, sizeof value));
-        };
-        set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
-        set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, w_alignment);
-        set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, x_alignment);
-        set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, y_alignment);
-        set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, y_alignment);
-        cublasLtMatmulHeuristicResult_t result{};
-        int count = 0;
-        check("cublasLtMatmulAlgoGetHeuristic",
-              s.heuristic(s.handle, plan.desc, plan.w, plan.x, plan.y, plan.y, preference, 1, &result, &count));
-        s.preference_destroy(preference);
-        if (count == 0) {
+        try {
+            // cuBLAS is column-major: y transposed [out, rows] = (w as [in, out], transposed) * (x as [in, rows]).
+            const cudaDataType_t type = float16 ? CUDA_R_16F : CUDA_R_16BF;
+            const cublasOperation_t transposed = CUBLAS_OP_T;
+            check("cublasLtMatmulDescCreate", s.desc_create(&plan.desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+            check("cublasLtMatmulDescSetAttribute",
+                  s.desc_set(plan.desc, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed));
+            const auto columns = static_cast<std::uint64_t>(in);
+            check("cublasLtMatrixLayoutCreate", s.layout_create(&plan.w, type, columns, static_cast<std::uint64_t>(out), in));
+            check("cublasLtMatrixLayoutCreate", s.layout_create(&plan.x, type, columns, static_cast<std::uint64_t>(rows), in));
+            check("cublasLtMatrixLayoutCreate",
+                  s.layout_create(&plan.y, y_bf16 ? CUDA_R_16BF : CUDA_R_32F, static_cast<std::uint64_t>(out),
+                                  static_cast<std::uint64_t>(rows), y_stride));
+            check("cublasLtMatmulPreferenceCreate", s.preference_create(&plan.preference));
+            const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+                check("cublasLtMatmulPreferenceSetAttribute",
+                      s.preference_set(plan.preference, attribute, &value, sizeof value));
+            };
+            set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kWorkspaceBytes);
+            set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, w_alignment);
+            set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, x_alignment);
+            set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, y_alignment);
+            set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, y_alignment);
+            cublasLtMatmulHeuristicResult_t result{};
+            int count = 0;
+            check("cublasLtMatmulAlgoGetHeuristic",
+                  s.heuristic(s.handle, plan.desc, plan.w, plan.x, plan.y, plan.y, plan.preference, 1, &result, &count));
+            if (count == 0)
+                throw_error<InternalError>("cuBLASLt has no algorithm for [{}, {}] x [{}, {}]; try --device cpu", rows, in, out,
+                                           in);
+            plan.algorithm = result.algo;
+        } catch (...) {
             s.release(plan);
-            throw_error<InternalError>("cuBLASLt has no algorithm for [{}, {}] x [{}, {}]", rows, in, out, in);
+            throw;
         }
-        plan.algorithm = result.algo;
         found = s.plans.emplace(key, plan).first;
     }
     const State::Plan& plan = found->second;

@@ -56,8 +56,29 @@ std::uint64_t bits_of(const T& value) {
     std::memcpy(&bits, &value, sizeof value);
     return bits;
 }
-std::uint64_t bits_of(const Tensor& tensor) { return bits_of(tensor.data); }
-std::uint64_t bits_of(const Linear& linear) { return mix(bits_of(linear.weight), bits_of(linear.bias.data)); }
+template <class... Values>
+std::uint64_t bits_of_all(const Values&... values) {
+    std::uint64_t hash = 0;
+    ((hash = mix(hash, bits_of(values))), ...);
+    return hash;
+}
+std::uint64_t bits_of(const Tensor& tensor) {
+    return tensor.shape.rank() == 0 ? 0 : bits_of_all(tensor.data, tensor.dtype, columns_of(tensor));
+}
+std::uint64_t bits_of(const Linear& linear) { return bits_of_all(linear.weight, linear.bias.data); }
+std::uint64_t bits_of(const Norm& norm) { return bits_of_all(norm.kind, norm.eps, norm.weight.data, norm.bias.data); }
+std::uint64_t bits_of(const Norm* norm) { return norm ? bits_of(*norm) : 0; }
+std::uint64_t bits_of(const Rope& rope) { return bits_of_all(rope.rotary_dim, rope.interleaved); }
+std::uint64_t bits_of(const AttentionParameters& p) {
+    return bits_of_all(p.heads, p.scale, p.soft_cap, p.alibi_slopes.data, p.sinks.data);
+}
+std::uint64_t bits_of(const BatchView& v) {
+    return bits_of_all(v.rows, v.sequences, v.ids, v.positions, v.row_sequence, v.row_begin, v.logit_rows, v.table,
+                       v.table_stride);
+}
+std::uint64_t bits_of(const KvView& kv) {
+    return bits_of_all(kv.data, kv.block_bytes, kv.type, kv.kv_heads, kv.head_dim, kv.window);
+}
 
 }  // namespace
 
@@ -70,7 +91,6 @@ CudaBackend::CudaBackend(int device, const BackendOptions& options)
     card_bytes_ = properties.totalGlobalMem;
     attempt("cudaStreamCreate", [&] { return cudaStreamCreateWithFlags(&stream_.handle, cudaStreamNonBlocking); });
     stream_.multiprocessors = properties.multiProcessorCount;
-    stream_.shared_bytes = properties.sharedMemPerBlockOptin;
     stream_.dependent = properties.major >= 9 && options.instruction_set != "serial";
     // What is freed stays for the next allocation.
     cudaMemPool_t pool = nullptr;
@@ -159,11 +179,13 @@ CudaBackend::Sizes CudaBackend::sizes(const ModelShape& s, const Limits& limits)
     sizes.normed = exact(s) ? padded(rows * widest * 4) : 0;
     const bool many = rows > kMostDenseRows;
     sizes.qkv = padded(rows * qkv * 4);
-    sizes.product = many ? padded(rows * gate_up * type) : 0;
+    if (many)
+        sizes.product = std::max({padded(rows * gate_up * type), padded(rows * std::max(qkv, std::int64_t{s.hidden}) * 4),
+                                  padded(std::int64_t{limits.max_logit_rows} * s.vocab * 4)});
     sizes.unpacked = rows > kMostFewRows ? kUnpackedBytes : 0;
     sizes.blas = many ? Blas::kWorkspaceBytes : 0;
     sizes.attention_scratch = padded(
-        static_cast<std::int64_t>(attention_scratch(stream_, limits.max_rows, s.heads, s.head_dim, limits.max_context).bytes));
+        static_cast<std::int64_t>(attention_scratch_bytes(stream_, limits.max_rows, s.heads, s.head_dim, limits.max_context)));
     sizes.batch = padded(batch_buffer_elements(limits.max_rows, limits.max_sequences, limits.max_logit_rows, limits.max_context,
                                                static_cast<int>(s.groups.size())) *
                          4);
@@ -173,15 +195,7 @@ CudaBackend::Sizes CudaBackend::sizes(const ModelShape& s, const Limits& limits)
 
 MemoryPlan CudaBackend::plan(const ModelShape& s, const Limits& limits) const {
     const Sizes size = sizes(s, limits);
-    MemoryPlan plan;
-    plan.weights = s.weight_bytes;
-    const std::int64_t blocks = (limits.max_context + kBlockTokens - 1) / kBlockTokens;
-    for (const KvGroup& group : s.groups) {
-        const auto bytes = static_cast<std::uint64_t>(group.block_bytes());
-        plan.kv_per_block += bytes;
-        plan.kv += bytes * static_cast<std::uint64_t>(blocks * limits.max_sequences);
-    }
-    if (limits.kv_bytes > 0) plan.kv = std::min(plan.kv, static_cast<std::uint64_t>(limits.kv_bytes));
+    MemoryPlan plan = plan_weights_and_kv(s, limits);
     plan.activations = size.activations();
     plan.logits = size.logits;
     plan.scratch = size.scratch();
@@ -374,7 +388,10 @@ const std::int32_t* CudaBackend::on_card(std::span<const std::int32_t> values, s
 }
 
 BatchView CudaBackend::view(const Batch& batch, int group) {
-    if (!in_step_) copy_batch();
+    if (!in_step_) {
+        copy_batch();
+        synchronize(stream_);  // outside of a step nothing else says when the staging buffer may be written again
+    }
     const std::span<const std::int32_t> table = static_cast<std::size_t>(group) < batch.block_tables.size()
                                                     ? batch.block_tables[static_cast<std::size_t>(group)]
                                                     : std::span<const std::int32_t>();
@@ -485,8 +502,7 @@ void CudaBackend::product(int rows, const Matrix& x, const std::int32_t* index, 
 void CudaBackend::embed(const Batch& batch, const DeviceWeight& table, float scale, const DeviceWeight* positions_table,
                         int position_offset, const Tensor& x) {
     const BatchView v = view(batch, 0);
-    if (only_checks("embed", v.rows, v.ids, v.positions, sampler_.slots(), &table, scale, positions_table, position_offset, x))
-        return;
+    if (only_checks("embed", v, sampler_.slots(), &table, scale, positions_table, position_offset, x)) return;
     const Segment* positions = positions_table ? &cuda_weight(*positions_table).segments.front() : nullptr;
     cuda::embed(stream_, v, cuda_weight(table).segments.front(), scale, positions, position_offset, sampler_.slots(),
                 x.as<float>());
@@ -505,7 +521,7 @@ void CudaBackend::rope_table(const Batch& batch, std::span<const float> inv_freq
         synchronize(stream_);
         frequencies = added.memory.as<float>();
     }
-    if (only_checks("rope_table", v.rows, v.positions, frequencies, scaling, table)) return;
+    if (only_checks("rope_table", v, frequencies, scaling, table)) return;
     cuda::rope_table(stream_, v, frequencies, static_cast<int>(inv_freq.size()), scaling, table.as<float>());
 }
 
@@ -516,7 +532,7 @@ void CudaBackend::qkv(const Batch& batch, const Tensor& x, const Norm& norm, con
     if (observer) return Backend::qkv(batch, x, norm, linear, q_norm, k_norm, rope, rope_table, kv, q, observer);
     const BatchView v = view(batch, kv.group);
     const KvView cache = cuda_storage(*kv.storage).layer(kv.layer);
-    if (only_checks("qkv", v.rows, v.positions, v.table, v.table_stride, x, norm.weight, linear, cache.data, q)) return;
+    if (only_checks("qkv", v, x, norm, linear, q_norm, k_norm, rope, rope_table, cache, q)) return;
     const std::int64_t columns = linear.weight->out;
     NARAE_CHECK(columns == columns_of(q) + std::int64_t{2} * cache.kv_heads * cache.head_dim, "qkv: the weight's out is {}",
                 columns);
@@ -532,13 +548,12 @@ void CudaBackend::attention(const Batch& batch, const Tensor& q, const Attention
     const BatchView v = view(batch, kv.group);
     const KvView cache = cuda_storage(*kv.storage).layer(kv.layer);
     if (v.rows != v.sequences) recordable_ = false;
-    if (only_checks("attention", v.rows, v.positions, v.table, v.table_stride, q, parameters.scale, cache.data, out)) return;
-    const AttentionScratch size =
-        attention_scratch(stream_, v.rows, parameters.heads, cache.head_dim, v.table_stride * kBlockTokens);
-    std::byte* memory = at_least(attention_scratch_, std::max<std::size_t>(size.bytes, 256), true);
+    if (only_checks("attention", v, q, parameters, cache, out)) return;
+    const std::size_t bytes =
+        attention_scratch_bytes(stream_, v.rows, parameters.heads, cache.head_dim, v.table_stride * kBlockTokens);
+    std::byte* memory = at_least(attention_scratch_, bytes, true);
     const bool exact = q.dtype == DType::f32 || cache.type == KvType::f32;
-    cuda::attention(stream_, v, batch.row_begin.data(), batch.positions.data(), matrix_of(q), parameters, cache, matrix_of(out),
-                    exact, memory);
+    cuda::attention(stream_, v, batch.row_begin.data(), matrix_of(q), parameters, cache, matrix_of(out), exact, memory);
 }
 
 void CudaBackend::project_add(int rows, const Tensor& x, const Linear& linear, const Norm* post_norm, float scale,
@@ -559,7 +574,7 @@ void CudaBackend::project_add(int rows, const Tensor& x, const Linear& linear, c
 void CudaBackend::gate_up(int rows, const Tensor& x, const Norm& norm, const Linear& linear, Activation activation,
                           const Tensor& y, const Observer* observer) {
     if (observer) return Backend::gate_up(rows, x, norm, linear, activation, y, observer);
-    if (only_checks("gate_up", rows, x, norm.weight, linear, y)) return;
+    if (only_checks("gate_up", rows, x, norm, linear, activation, y)) return;
     const bool gated = linear.weight->fuse == Fuse::interleaved;
     if (!gated || cuda_weight(*linear.weight).segments.front().interleaved) {
         Ending ending = ending_of(gated ? Ending::Kind::gate : Ending::Kind::activate, y, linear);
@@ -588,7 +603,7 @@ void CudaBackend::logits(const Batch& batch, const Tensor& x, const Norm& norm, 
     const BatchView v = view(batch, 0);
     // With one row in the batch its index is known: none is needed.
     const std::int32_t* index = v.rows == 1 ? nullptr : v.logit_rows;
-    if (only_checks("logits", rows, v.rows, index, x, norm.weight, linear, scale, soft_cap, logits)) return;
+    if (only_checks("logits", v, rows, x, norm, linear, scale, soft_cap, logits)) return;
     Ending ending = ending_of(Ending::Kind::logits, logits, linear);
     ending.scale = scale;
     ending.soft_cap = soft_cap;
@@ -613,7 +628,7 @@ void CudaBackend::copy_rows(int rows, std::int64_t columns, const Tensor& from, 
 }
 
 void CudaBackend::norm(int rows, const Tensor& x, const Norm& norm, const Tensor& y) {
-    if (only_checks("norm", rows, x, norm.weight, y)) return;
+    if (only_checks("norm", rows, x, norm, y)) return;
     norm_rows(stream_, rows, matrix_of(x), nullptr, norm, y.as<float>());
 }
 
@@ -624,20 +639,20 @@ void CudaBackend::linear(int rows, const Tensor& x, const Linear& linear, const 
 
 void CudaBackend::norm_rotate_heads(int rows, const Tensor& heads, int count, int head_dim, const Norm* norm, const Rope& rope,
                                     const Tensor& rope_table) {
-    if (only_checks("norm_rotate_heads", rows, heads, count, head_dim, norm, rope_table)) return;
+    if (only_checks("norm_rotate_heads", rows, heads, count, head_dim, norm, rope, rope_table)) return;
     cuda::norm_rotate_heads(stream_, rows, heads.as<float>(), count, head_dim, norm, rope, rope_table.as<float>());
 }
 
 void CudaBackend::append_kv(const Batch& batch, const Tensor& k, const Tensor& v, const KvLayer& kv) {
     const BatchView b = view(batch, kv.group);
     const KvView cache = cuda_storage(*kv.storage).layer(kv.layer);
-    if (only_checks("append_kv", b.rows, b.positions, b.table, k, v, cache.data)) return;
+    if (only_checks("append_kv", b, k, v, cache)) return;
     cuda::append_kv(stream_, b, k.as<float>(), v.as<float>(), cache);
 }
 
 void CudaBackend::activate(int rows, std::int64_t columns, const Tensor& gate, const Tensor* up, Activation activation,
                            const Tensor& y) {
-    if (only_checks("activate", rows, columns, gate, y)) return;
+    if (only_checks("activate", rows, columns, gate, up ? up->data : nullptr, activation, y)) return;
     cuda::activate(stream_, rows * columns, gate.as<float>(), up ? up->as<float>() : nullptr, activation, y.as<float>());
 }
 

@@ -10,6 +10,7 @@
 
 #include "kernels/cuda/device_math.cuh"
 #include "kernels/cuda/few_rows.h"
+#include "kernels/cuda/tensor_cores.cuh"
 
 namespace narae::kernels::cuda {
 
@@ -21,18 +22,6 @@ template <>
 struct Half16<Layout::f16> {
     using type = __half;
 };
-
-template <bool kFloat16>
-__device__ __forceinline__ void mma(float (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
-    if constexpr (kFloat16)
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-    else
-        asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
 
 // (x & mask) | bits in one instruction.
 __device__ __forceinline__ std::uint32_t and_or(std::uint32_t x, std::uint32_t mask, std::uint32_t bits) {
@@ -51,17 +40,10 @@ __device__ __forceinline__ std::uint32_t subtract_bf16x2(std::uint32_t a, std::u
 // bfloat16 128 + n for a code n below 128 is the bits 0x4300 | n.
 constexpr std::uint32_t k128 = 0x43004300u;
 
-// Where a lane reads a strip: the lane's place in each array of the layout (which says what is where).
-struct Source {
-    const uint4* codes;
-    const uint2 *scales, *minimums, *high;
-    const std::uint32_t* block_scales;
-};
-
-// What a lane holds of one strip: Piece::kUnits units of columns. With one row of activations kOneRowDepth pieces are under way
-// at once, a block has at most kOneRowWarps warps, and kOneRowBlocks of them fit on a multiprocessor; with more rows kDepth
-// pieces. Measured: 4-bit weights want many warps with few registers, dense ones many loads under way; a register that is
-// spilled costs more than either gains.
+// What a lane holds of one strip: Piece::kUnits units of columns, read from the lane's places in the layout's arrays (Source).
+// With one row of activations kOneRowDepth pieces are under way at once, a block has at most kOneRowWarps warps, and
+// kOneRowBlocks of them fit on a multiprocessor; with more rows kDepth pieces. Measured: 4-bit weights want many warps with few
+// registers, dense ones many loads under way; a register that is spilled costs more than either gains.
 template <Layout kLayout>
 struct Piece;
 
@@ -71,6 +53,10 @@ struct Q4Piece {
     static constexpr int kUnits = 2, kOneRowDepth = kMinimum ? 3 : 4, kOneRowWarps = kMinimum ? 8 : 16;
     static constexpr int kOneRowBlocks = kMinimum ? 3 : 2, kDepth = 4;
     static constexpr bool kScaled = true;
+    struct Source {
+        const uint4* codes;
+        const uint2 *scales, *minimums;
+    };
     uint4 codes;
     uint2 scales, minimums;
 
@@ -115,6 +101,10 @@ template <>
 struct Piece<Layout::q8> {
     static constexpr int kUnits = 1, kOneRowDepth = 8, kOneRowWarps = 8, kOneRowBlocks = 3, kDepth = 8;
     static constexpr bool kScaled = true;
+    struct Source {
+        const uint4* codes;
+        const std::uint32_t* scales;
+    };
     uint4 codes;
     std::uint32_t scales;
 
@@ -122,12 +112,12 @@ struct Piece<Layout::q8> {
         const std::int64_t at = std::int64_t{strip} * w.units;
         Source s{};
         s.codes = reinterpret_cast<const uint4*>(w.codes) + at * 32 + lane;
-        s.block_scales = reinterpret_cast<const std::uint32_t*>(w.scales) + at * 8 + lane / 4;
+        s.scales = reinterpret_cast<const std::uint32_t*>(w.scales) + at * 8 + lane / 4;
         return s;
     }
     __device__ __forceinline__ void load(const Source& s, int piece) {
         codes = __ldcs(s.codes + piece * 32);
-        scales = __ldcs(s.block_scales + piece * 8);
+        scales = __ldcs(s.scales + piece * 8);
     }
     // Two neighbouring int8 as bfloat16: (128 + the low 7 bits) - (128 or, with the sign bit, 256).
     template <int kSelect>
@@ -153,6 +143,11 @@ template <>
 struct Piece<Layout::q6> {
     static constexpr int kUnits = 2, kOneRowDepth = 3, kOneRowWarps = 8, kOneRowBlocks = 3, kDepth = 4;
     static constexpr bool kScaled = true;
+    struct Source {
+        const uint4* codes;
+        const uint2 *high, *scales;
+        const std::uint32_t* block_scales;
+    };
     uint4 codes;
     uint2 high, scales;
     std::uint32_t block_scales;
@@ -196,20 +191,22 @@ template <Layout kLayout>
 struct DensePiece {
     static constexpr int kUnits = 1, kOneRowDepth = 8, kOneRowWarps = 8, kOneRowBlocks = 2, kDepth = 4;
     static constexpr bool kScaled = false;
+    struct Source {
+        const uint4 *first, *second;
+    };
     uint4 first, second;  // 8 columns of rows g and g + 8
 
     static __device__ __forceinline__ Source source(const Segment& w, int strip, int lane) {
         // Rows beyond the end read the last one; nothing is done with them.
         const int row = strip * kStripRows + lane / 4, last = w.rows - 1;
-        const auto at = [&](int r) { return w.codes + (std::int64_t{min(r, last)} * w.columns + lane % 4 * 8) * 2; };
-        Source s{};
-        s.codes = reinterpret_cast<const uint4*>(at(row));
-        s.high = reinterpret_cast<const uint2*>(at(row + 8));
-        return s;
+        const auto at = [&](int r) {
+            return reinterpret_cast<const uint4*>(w.codes + (std::int64_t{min(r, last)} * w.columns + lane % 4 * 8) * 2);
+        };
+        return {at(row), at(row + 8)};
     }
     __device__ __forceinline__ void load(const Source& s, int piece) {
-        first = __ldcs(s.codes + piece * 4);
-        second = __ldcs(reinterpret_cast<const uint4*>(s.high) + piece * 4);
+        first = __ldcs(s.first + piece * 4);
+        second = __ldcs(s.second + piece * 4);
     }
     template <int kUnit, int kPair>
     __device__ __forceinline__ void operand(std::uint32_t (&a)[4]) const {
@@ -250,7 +247,7 @@ __device__ __forceinline__ void load_activations(const std::byte* x, int t, std:
 template <Layout kLayout, int STRIPS, int TILES, int kUnit>
 __device__ __forceinline__ void multiply_unit(const Piece<kLayout> (&piece)[STRIPS], const std::uint32_t (&b)[TILES][4],
                                               float (&sum)[STRIPS][TILES][4]) {
-    constexpr bool kFloat16 = kLayout == Layout::f16;
+    using T16 = typename Half16<kLayout>::type;
     using P = Piece<kLayout>;
     float total[TILES][4];  // of the unit's activations, where minimums multiply them
     if constexpr (kLayout == Layout::q4_minimum) {
@@ -259,8 +256,8 @@ __device__ __forceinline__ void multiply_unit(const Piece<kLayout> (&piece)[STRI
         for (int n = 0; n < TILES; ++n) {
 #pragma unroll
             for (int c = 0; c < 4; ++c) total[n][c] = 0.0f;
-            mma<false>(total[n], kOnes, b[n][0], b[n][1]);
-            mma<false>(total[n], kOnes, b[n][2], b[n][3]);
+            multiply<bf16>(total[n], kOnes, b[n][0], b[n][1]);
+            multiply<bf16>(total[n], kOnes, b[n][2], b[n][3]);
         }
     }
 #pragma unroll
@@ -271,13 +268,13 @@ __device__ __forceinline__ void multiply_unit(const Piece<kLayout> (&piece)[STRI
 #pragma unroll
         for (int n = 0; n < TILES; ++n) {
             if constexpr (!P::kScaled) {
-                mma<kFloat16>(sum[s][n], a[0], b[n][0], b[n][1]);
-                mma<kFloat16>(sum[s][n], a[1], b[n][2], b[n][3]);
+                multiply<T16>(sum[s][n], a[0], b[n][0], b[n][1]);
+                multiply<T16>(sum[s][n], a[1], b[n][2], b[n][3]);
             } else {
                 float c[2][4] = {};
                 constexpr int kSums = kLayout == Layout::q6 ? 2 : 1;  // with scales of their own
-                mma<false>(c[0], a[0], b[n][0], b[n][1]);
-                mma<false>(c[kSums - 1], a[1], b[n][2], b[n][3]);
+                multiply<bf16>(c[0], a[0], b[n][0], b[n][1]);
+                multiply<bf16>(c[kSums - 1], a[1], b[n][2], b[n][3]);
 #pragma unroll
                 for (int r = 0; r < kSums; ++r) {
                     const float2 scale = r == 0 ? piece[s].template scale<kUnit, 0>() : piece[s].template scale<kUnit, 1>();
@@ -377,7 +374,7 @@ __global__ void __launch_bounds__(kOneRow ? Piece<kLayout>::kOneRowWarps * 32 : 
     const int pieces = w.units / P::kUnits, begin = pieces * warp / warps, end = pieces * (warp + 1) / warps;
     if (early) let_next_start();
 
-    Source source[STRIPS];
+    typename P::Source source[STRIPS];
 #pragma unroll
     for (int s = 0; s < STRIPS; ++s) source[s] = P::source(w, min(strip + s, last_strip), lane);
     P piece[kDepth][STRIPS];

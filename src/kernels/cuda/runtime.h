@@ -30,7 +30,6 @@ std::int64_t attempts();  // so far
 struct Stream {
     cudaStream_t handle = nullptr;
     int multiprocessors = 0;
-    std::size_t shared_bytes = 0;  // that one block may have
     bool dependent = false;
 };
 
@@ -78,7 +77,6 @@ public:
     }
     std::byte* data() const { return data_; }
     std::size_t size() const { return size_; }
-    std::span<std::byte> bytes() const { return {data_, size_}; }
 
 private:
     void swap(PinnedMemory& other) noexcept {

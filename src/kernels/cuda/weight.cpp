@@ -33,19 +33,6 @@ Layout layout_of(const PackedWeight& part, bool exact) {
     return exact ? Layout::f32 : Layout::bf16;
 }
 
-StripKind kind_of(Layout layout) {
-    switch (layout) {
-        case Layout::q4_minimum:
-            return StripKind::q4_minimum;
-        case Layout::q8:
-            return StripKind::q8;
-        case Layout::q6:
-            return StripKind::q6;
-        default:
-            return StripKind::q4;
-    }
-}
-
 std::string_view layout_name(Layout layout) {
     constexpr std::array<std::string_view, 7> kNames = {"f32",       "f16",      "bf16", "q4 strips", "q4 strips with minimums",
                                                         "q8 strips", "q6 strips"};
@@ -100,7 +87,8 @@ WeightPlan plan_weight(std::span<const PackedWeight> parts, Fuse fuse, Activatio
             plan.bytes += padded(static_cast<std::uint64_t>(s.rows) * static_cast<std::uint64_t>(s.columns) *
                                  static_cast<std::uint64_t>(element_bytes(s.layout)));
         } else {
-            piece.strips = strip_layout(kind_of(s.layout), s.rows, s.columns);
+            piece.strips =
+                strip_layout(*strip_kind_of(*parts[static_cast<std::size_t>(piece.parts.front())].format), s.rows, s.columns);
             s.units = static_cast<int>(piece.strips.units);
             plan.bytes += padded(piece.strips.bytes);
         }

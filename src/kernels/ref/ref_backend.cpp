@@ -159,15 +159,7 @@ MemoryPlan RefBackend::plan(const ModelShape& s, const Limits& limits) const {
     const std::int64_t attention = std::int64_t{s.heads} * s.head_dim, kv = std::int64_t{s.kv_heads} * s.head_dim;
     const std::int64_t widest =
         std::max({std::int64_t{s.hidden}, attention + 2 * kv, std::int64_t{s.gated ? 2 * s.ffn : s.ffn}});
-    MemoryPlan plan;
-    plan.weights = s.weight_bytes;
-    const std::int64_t blocks_per_sequence = (limits.max_context + kBlockTokens - 1) / kBlockTokens;
-    for (const KvGroup& group : s.groups) {
-        const auto bytes = static_cast<std::uint64_t>(group.block_bytes());
-        plan.kv_per_block += bytes;
-        plan.kv += bytes * static_cast<std::uint64_t>(blocks_per_sequence * limits.max_sequences);
-    }
-    if (limits.kv_bytes > 0) plan.kv = std::min(plan.kv, static_cast<std::uint64_t>(limits.kv_bytes));
+    MemoryPlan plan = plan_weights_and_kv(s, limits);
     plan.activations = float_bytes(limits.max_rows, s.hidden + 2 * attention + s.ffn + 2 * s.rotary_dim);
     plan.logits = float_bytes(limits.max_logit_rows, s.vocab);
     plan.scratch = float_bytes(limits.max_rows, widest) * kCompositionScratch;
