@@ -81,12 +81,39 @@ constexpr std::int64_t q6_block_scale(std::int64_t units, std::int64_t strip, st
 
 // ---- the specification ----
 
+// The order of the rows of q and k in which a lane's two rows, 8 apart, are two components of a head that rotate together.
+// The identity for rotary_dim 0.
+struct HeadOrder {
+    int head_dim = 0, rotary_dim = 0;  // multiples of 16
+    bool interleaved = false;          // components (2i, 2i + 1) rotate together; otherwise (i, i + rotary_dim / 2)
+
+    constexpr int place(int row) const {
+        if (rotary_dim == 0) return row;
+        const int component = row % head_dim;
+        if (component >= rotary_dim) return row;
+        const int half = rotary_dim / 2, i = interleaved ? component / 2 : component % half;
+        const int second = interleaved ? component % 2 : component / half;
+        return row - component + i / 8 * 16 + 8 * second + i % 8;
+    }
+    // The row that lies at a place.
+    constexpr int row(int place) const {
+        if (rotary_dim == 0) return place;
+        const int at = place % head_dim;
+        if (at >= rotary_dim) return place;
+        const int i = at / 16 * 8 + at % 8, second = at % 16 / 8;
+        return place - at + (interleaved ? 2 * i + second : i + second * (rotary_dim / 2));
+    }
+};
+
 // Which row of the strips a row of a part becomes: parts one after the other, or two by turns of eight rows (gate and up), so
 // that a lane's two rows are a gate and its up.
 struct StripPlace {
     std::int64_t first = 0;    // rows of the parts before
     bool interleaved = false;  // then `first` is 0 for the gate and 8 for the up
-    constexpr std::int64_t row(std::int64_t r) const { return interleaved ? r / 8 * 16 + first + r % 8 : first + r; }
+    HeadOrder heads = {};      // of this part
+    constexpr std::int64_t row(std::int64_t r) const {
+        return interleaved ? r / 8 * 16 + first + r % 8 : first + heads.place(static_cast<int>(r));
+    }
 };
 
 // Puts the rows of a part into `memory` (layout.bytes; zero where nothing was put yet).

@@ -98,6 +98,10 @@ MemoryPlan plan_weights_and_kv(const ModelShape& shape, const Limits& limits) {
     return plan;
 }
 
+std::unique_ptr<DeviceWeight> Backend::prepare_qkv(std::span<const PackedWeight> parts, const HeadRows&,
+                                                   Activations activations) {
+    return prepare(parts, Fuse::rows, activations);
+}
 std::uint64_t Backend::prepared_table_bytes(const PackedWeight&) const { return 0; }
 std::uint64_t Backend::device_used_bytes() const { return 0; }
 double Backend::measure_device_bandwidth() { return 0.0; }

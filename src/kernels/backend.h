@@ -69,6 +69,13 @@ struct Rope {
     bool interleaved = false;  // pairs (2i, 2i + 1); otherwise (i, i + rotary_dim / 2)
 };
 
+// How the rows of q and k, stacked, are heads, and how those rotate.
+struct HeadRows {
+    std::int64_t rows = 0;  // of q and k together
+    int head_dim = 0;
+    Rope rope = {};
+};
+
 struct AttentionParameters {
     int heads = 0;
     float scale = 1.0f;
@@ -136,6 +143,10 @@ public:
     // Lays weights for the kernels, streaming, with no second copy of the whole; pages of files may be released behind it. The
     // PackedWeights' memory may be released afterwards. Parts of different formats are packed part by part.
     virtual std::unique_ptr<DeviceWeight> prepare(std::span<const PackedWeight> parts, Fuse fuse, Activations activations) = 0;
+    // q, k and v (Fuse::rows) of a qkv() without norms of heads: a backend may lay rows so that it can rotate where the product
+    // ends. The default takes no notice.
+    virtual std::unique_ptr<DeviceWeight> prepare_qkv(std::span<const PackedWeight> parts, const HeadRows& heads,
+                                                      Activations activations);
     // A table of which only rows are looked up (an untied embedding, learned positions): may stay a view of the source,
     // which must then outlive it; only the pages that are touched become resident.
     virtual std::unique_ptr<DeviceWeight> prepare_table(const PackedWeight& table) = 0;

@@ -109,6 +109,7 @@ public:
             d.position_embedding = own(model_.backend->prepare_table(positions->second.stored->packed));
 
         const KvPlacement placement = place_kv(c, model_.kv_type);
+        if (c.positions == Positions::rope) d.rope = {c.rotary_dim(), c.rope.interleaved};
         for (int i = 0; i < c.layers; ++i) {
             DecoderLayer l;
             l.attention_norm = norm(i, Slot::attention_norm, Slot::attention_norm_bias);
@@ -121,7 +122,9 @@ public:
                 l.qkv.weight = product({{i, Slot::qkv}}, Fuse::none);
                 l.qkv.bias = bias(i, {Slot::qkv_bias});
             } else {
-                l.qkv.weight = product({{i, Slot::q}, {i, Slot::k}, {i, Slot::v}}, Fuse::rows);
+                kernels::HeadRows heads;  // rotary_dim 0: nothing is to be rotated where the product ends
+                if (!l.q_norm && !l.k_norm) heads = {std::int64_t{c.heads + c.kv_heads} * c.head_dim, c.head_dim, d.rope};
+                l.qkv.weight = product({{i, Slot::q}, {i, Slot::k}, {i, Slot::v}}, Fuse::rows, heads);
                 l.qkv.bias = bias(i, {Slot::q_bias, Slot::k_bias, Slot::v_bias});
             }
             l.o.weight = product({{i, Slot::o}}, Fuse::none);
@@ -143,7 +146,6 @@ public:
         }
         d.final_norm = norm(-1, Slot::final_norm, Slot::final_norm_bias);
         if (c.positions == Positions::rope) {
-            d.rope = {c.rotary_dim(), c.rope.interleaved};
             d.frequencies = rotary_frequencies(c.rope, c.rotary_dim(), c.max_positions, model_.limits.max_context);
         }
     }
@@ -154,7 +156,8 @@ private:
         return model_.decoder.owned.back().get();
     }
 
-    const kernels::DeviceWeight* product(std::initializer_list<std::pair<int, Slot>> slots, Fuse fuse) {
+    const kernels::DeviceWeight* product(std::initializer_list<std::pair<int, Slot>> slots, Fuse fuse,
+                                         const kernels::HeadRows& heads = {}) {
         std::vector<PackedWeight> parts;
         std::vector<Buffer> transposed(slots.size());
         std::uint64_t bytes = 0;
@@ -164,7 +167,9 @@ private:
             found.stored->packed.file->prefetch(found.stored->packed.codes());
             bytes += parts.back().bytes();
         }
-        const kernels::DeviceWeight* weight = own(model_.backend->prepare(parts, fuse, model_.activations));
+        const kernels::DeviceWeight* weight =
+            own(heads.rope.rotary_dim > 0 ? model_.backend->prepare_qkv(parts, heads, model_.activations)
+                                          : model_.backend->prepare(parts, fuse, model_.activations));
         for (const auto& slot : slots) {
             const PackedWeight& packed = map_.at(slot).stored->packed;
             packed.file->release_pages(packed.codes());

@@ -77,6 +77,31 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Strips, ::testing::ValuesIn(cases()), [](const 
            std::to_string(c.out) + "x" + std::to_string(c.in);
 });
 
+TEST(HeadOrders, PutPairsThatRotateTogetherEightRowsApart) {
+    for (const auto& [head_dim, rotary_dim] : {std::pair{128, 128}, {64, 32}, {80, 80}, {96, 16}})
+        for (const bool interleaved : {false, true}) {
+            const HeadOrder order{head_dim, rotary_dim, interleaved};
+            std::set<int> places;
+            for (int row = 0; row < 3 * head_dim; ++row) {
+                const int place = order.place(row), component = row % head_dim;
+                places.insert(place);
+                EXPECT_EQ(order.row(place), row);
+                EXPECT_EQ(place / head_dim, row / head_dim);
+                if (component >= rotary_dim) {
+                    EXPECT_EQ(place, row);
+                    continue;
+                }
+                const bool first = interleaved ? component % 2 == 0 : component < rotary_dim / 2;
+                const int partner =
+                    interleaved ? (first ? row + 1 : row - 1) : (first ? row + rotary_dim / 2 : row - rotary_dim / 2);
+                EXPECT_EQ(order.place(partner), first ? place + 8 : place - 8);
+                EXPECT_EQ(place % 16 < 8, first);
+            }
+            EXPECT_EQ(places.size(), static_cast<std::size_t>(3 * head_dim));
+        }
+    for (const int row : {0, 5, 1000}) EXPECT_EQ(HeadOrder{}.place(row), row);
+}
+
 TEST(StripKinds, OtherFormatsHaveNone) {
     EXPECT_FALSE(strip_kind_of(*find_format("bf16")).has_value());
     EXPECT_FALSE(strip_kind_of(*find_format("q5_k")).has_value());

@@ -5,6 +5,7 @@
 #include "support/random_weights.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace narae::test {
@@ -51,6 +52,38 @@ TEST_F(Packing, StripsAreTheSpecifications) {
                     EXPECT_TRUE(on_card(backend, weight) == expected)
                         << name << ", fuse " << static_cast<int>(fuse) << ", [" << out << ", " << in << "]";
                 }
+}
+
+TEST_F(Packing, HeadsThatRotateLieInTheirOrder) {
+    const auto backend = open();
+    for (const char* name : {"q4_0", "q4_1", "q8_0", "q6_k"})
+        for (const bool interleaved : {false, true})
+            for (const auto& [head_dim, rotary_dim, heads] :
+                 {std::array{128, 128, 5}, {64, 32, 3}, {80, 80, 2}, {256, 64, 16}}) {
+                const Format& format = *find_format(name);
+                const bool long_rows = heads == 16 && name == std::string_view("q8_0");  // more than one chunk
+                const std::int64_t in = long_rows ? 8192 : 256;
+                const kernels::HeadRows rows{std::int64_t{heads + 1} * head_dim, head_dim, {rotary_dim, interleaved}};
+                std::vector<OwnedWeight> owned;
+                std::vector<PackedWeight> parts;
+                for (const std::int64_t out : {heads * head_dim, head_dim, head_dim}) {
+                    owned.push_back(random_weight(format, out, in, owned.size() + 1, 2));
+                    parts.push_back(owned.back().weight);
+                }
+                const auto prepared = backend->prepare_qkv(parts, rows, Activations::automatic);
+                const cuda::CudaWeight& weight = cuda::cuda_weight(*prepared);
+                ASSERT_EQ(weight.segments.size(), 1u);
+                const StripLayout layout = strip_layout(*strip_kind_of(format), weight.segments[0].rows, in);
+                std::vector<std::byte> expected(weight.memory.size());
+                StripPlace place;
+                for (std::size_t p = 0; p < parts.size(); ++p) {
+                    place.heads = p < 2 ? HeadOrder{head_dim, rotary_dim, interleaved} : HeadOrder{};
+                    pack_strips(parts[p], layout, place, expected);
+                    place.first += parts[p].out;
+                }
+                EXPECT_TRUE(on_card(backend, weight) == expected) << name << ", heads of " << head_dim << ", " << rotary_dim
+                                                                  << " rotate" << (interleaved ? ", interleaved" : "");
+            }
 }
 
 TEST_F(Packing, AWeightOfManyChunksArrivesWhole) {

@@ -50,6 +50,7 @@ struct Parts {
     std::vector<float> bias;
     std::string names;
     Fuse fuse;
+    kernels::HeadRows heads;  // of qkv
 
     // W x + b of one row, the parts one after the other.
     KnownOutput product(const KnownInput& x, std::span<const Activations> seen) const {
@@ -93,7 +94,8 @@ struct DeviceNorm {
 
 struct DeviceLinear {
     DeviceLinear(TestedDevice& device, const Parts& parts, Activations activations)
-        : weight(device.backend->prepare(parts.packed, parts.fuse, activations)),
+        : weight(parts.heads.head_dim > 0 ? device.backend->prepare_qkv(parts.packed, parts.heads, activations)
+                                          : device.backend->prepare(parts.packed, parts.fuse, activations)),
           bias(device, 1, static_cast<std::int64_t>(parts.bias.size()), parts.bias) {
         linear.weight = weight.get();
         if (!parts.bias.empty()) linear.bias = bias.vector();
@@ -396,8 +398,9 @@ KnownOutput part_of(const KnownOutput& all, std::size_t begin, std::size_t count
 // errs relatively by at most exp(2 e) - 1, which multiplies the largest |v|, and v's own error adds.
 void check_qkv(const QkvCase& c, const NormCase& norm, Activations activations) {
     const std::int64_t q_columns = c.heads * c.head_dim, kv_columns = c.kv_heads * c.head_dim;
-    const Parts parts({{c.formats[0], q_columns}, {c.formats[1], kv_columns}, {c.formats[2], kv_columns}}, kHidden, Fuse::rows,
-                      c.biased);
+    Parts parts({{c.formats[0], q_columns}, {c.formats[1], kv_columns}, {c.formats[2], kv_columns}}, kHidden, Fuse::rows,
+                c.biased);
+    parts.heads = {q_columns + kv_columns, c.head_dim, c.rope};
     const NormCase head_norm(NormKind::rms, c.head_dim, false);
     const std::vector<float> x = random_values(kMostRows * kHidden, 75),
                              probe = random_values(static_cast<std::size_t>(kMostRows * q_columns), 76, 0.3f);
@@ -535,6 +538,18 @@ TEST(BlockConformance, Qkv) {
                    .head_dim = 48,
                    .rope = {16, true},
                    .head_norms = true},
+                  rms, activations);
+        check_qkv({.formats = {"bf16", "bf16", "q8_0"}, .heads = 4, .kv_heads = 2, .head_dim = 64, .rope = {32, false}}, rms,
+                  activations);
+        check_qkv({.formats = {"f16", "f16", "f16"}, .heads = 4, .kv_heads = 2, .head_dim = 32, .rope = {32, true}}, rms,
+                  activations);
+        check_qkv({.formats = {"q6_k", "q8_0", "q4_1"},
+                   .heads = 2,
+                   .kv_heads = 1,
+                   .head_dim = 80,
+                   .rope = {64, false},
+                   .head_norms = false,
+                   .biased = true},
                   rms, activations);
     }
 }

@@ -33,7 +33,7 @@ TinyDecoder::TinyDecoder(kernels::Backend& backend, Activations activations) : b
     owned_.push_back(random_weight(*find_format("f16"), kVocab, kHidden, 1));
     embedding_ = backend.prepare_table(owned_.back().weight);
     for (int l = 0; l < kLayers; ++l)
-        layers_.push_back({prepare({{"q4_0", kAttention}, {"q4_0", kKv}, {"q8_0", kKv}}, kHidden, Fuse::rows, activations),
+        layers_.push_back({prepare_qkv({{"q4_0", kAttention}, {"q4_0", kKv}, {"q8_0", kKv}}, activations),
                            prepare({{"q4_1", kHidden}}, kAttention, Fuse::none, activations),
                            prepare({{"q4_0", kFfn}, {"q4_0", kFfn}}, kHidden, Fuse::interleaved, activations),
                            prepare({{"bf16", kHidden}}, kFfn, Fuse::none, activations)});
@@ -41,14 +41,23 @@ TinyDecoder::TinyDecoder(kernels::Backend& backend, Activations activations) : b
     for (int i = 0; i < kHeadDim / 2; ++i) inv_freq_.push_back(std::pow(10000.0f, -2.0f * static_cast<float>(i) / kHeadDim));
 }
 
-std::unique_ptr<kernels::DeviceWeight> TinyDecoder::prepare(std::initializer_list<std::pair<const char*, std::int64_t>> parts,
-                                                            std::int64_t in, Fuse fuse, Activations activations) {
+std::vector<PackedWeight> TinyDecoder::random_parts(Formats parts, std::int64_t in) {
     std::vector<PackedWeight> packed;
     for (const auto& [name, out] : parts) {
         owned_.push_back(random_weight(*find_format(name), out, in, 10 + owned_.size()));
         packed.push_back(owned_.back().weight);
     }
-    return backend_.prepare(packed, fuse, activations);
+    return packed;
+}
+
+std::unique_ptr<kernels::DeviceWeight> TinyDecoder::prepare(Formats parts, std::int64_t in, Fuse fuse,
+                                                            Activations activations) {
+    return backend_.prepare(random_parts(parts, in), fuse, activations);
+}
+
+std::unique_ptr<kernels::DeviceWeight> TinyDecoder::prepare_qkv(Formats parts, Activations activations) {
+    return backend_.prepare_qkv(random_parts(parts, kHidden), {(kHeads + kKvHeads) * kHeadDim, kHeadDim, {kHeadDim, false}},
+                                activations);
 }
 
 void TinyDecoder::forward(const kernels::Batch& batch) {

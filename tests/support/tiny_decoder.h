@@ -27,8 +27,11 @@ private:
     struct Layer {
         std::unique_ptr<kernels::DeviceWeight> qkv, out, gate_up, down;
     };
-    std::unique_ptr<kernels::DeviceWeight> prepare(std::initializer_list<std::pair<const char*, std::int64_t>> parts,
-                                                   std::int64_t in, kernels::Fuse fuse, kernels::Activations activations);
+    using Formats = std::initializer_list<std::pair<const char*, std::int64_t>>;  // and how many rows
+    std::vector<PackedWeight> random_parts(Formats parts, std::int64_t in);
+    std::unique_ptr<kernels::DeviceWeight> prepare(Formats parts, std::int64_t in, kernels::Fuse fuse,
+                                                   kernels::Activations activations);
+    std::unique_ptr<kernels::DeviceWeight> prepare_qkv(Formats parts, kernels::Activations activations);
     void forward(const kernels::Batch& batch);
 
     kernels::Backend& backend_;

@@ -19,6 +19,9 @@ constexpr std::size_t kUnpackedBytes = std::size_t{64} << 20;
 constexpr int kMostDenseRows = 3;
 constexpr std::size_t kMostRecordings = 64;
 
+// Sums of squares of a row's strips, filled up to whole 16 bytes.
+int squares_of(std::int64_t columns) { return static_cast<int>((columns + 4 * kStripRows - 1) / (4 * kStripRows) * 4); }
+
 std::int64_t columns_of(const Tensor& tensor) { return tensor.shape[tensor.shape.rank() - 1]; }
 std::size_t padded(std::int64_t bytes) { return (static_cast<std::size_t>(bytes) + 255) / 256 * 256; }
 
@@ -130,6 +133,11 @@ std::unique_ptr<DeviceWeight> CudaBackend::prepare(std::span<const PackedWeight>
     return loader_.load(parts, fuse, activations, false);
 }
 
+std::unique_ptr<DeviceWeight> CudaBackend::prepare_qkv(std::span<const PackedWeight> parts, const HeadRows& heads,
+                                                       Activations activations) {
+    return loader_.load(parts, Fuse::rows, activations, false, heads);
+}
+
 std::unique_ptr<DeviceWeight> CudaBackend::prepare_table(const PackedWeight& table) {
     return loader_.load(std::span(&table, 1), Fuse::none, Activations::automatic, true);
 }
@@ -157,10 +165,12 @@ std::unique_ptr<KvStorage> CudaBackend::make_kv(const KvGroup& group) {
 
 struct CudaBackend::Sizes {
     std::size_t x = 0, attention = 0, ffn = 0, rope = 0, logits = 0;
-    std::size_t input = 0, normed = 0, qkv = 0, product = 0, unpacked = 0, blas = 0, attention_scratch = 0, batch = 0,
-                sampler = 0;
+    std::size_t next_x = 0, next_squares = 0, input = 0, normed = 0, qkv = 0, product = 0, unpacked = 0, blas = 0,
+                attention_scratch = 0, batch = 0, sampler = 0;
     std::size_t activations() const { return x + 2 * attention + ffn + 2 * rope; }
-    std::size_t scratch() const { return input + normed + qkv + product + unpacked + blas + attention_scratch + sampler; }
+    std::size_t scratch() const {
+        return next_x + next_squares + input + normed + qkv + product + unpacked + blas + attention_scratch + sampler;
+    }
 };
 
 CudaBackend::Sizes CudaBackend::sizes(const ModelShape& s, const Limits& limits) const {
@@ -175,6 +185,11 @@ CudaBackend::Sizes CudaBackend::sizes(const ModelShape& s, const Limits& limits)
     sizes.ffn = padded(rows * s.ffn * type);
     sizes.rope = padded(rows * s.rotary_dim * 4);
     sizes.logits = padded(std::int64_t{limits.max_logit_rows} * s.vocab * 4);
+    if (!exact(s)) {
+        const std::int64_t few = std::min<std::int64_t>(rows, kMostFewRows);
+        sizes.next_x = padded(few * s.hidden * 2);
+        sizes.next_squares = padded(few * squares_of(s.hidden) * 4);
+    }
     sizes.input = padded(rows * (widest + kBlock) * 2);
     sizes.normed = exact(s) ? padded(rows * widest * 4) : 0;
     const bool many = rows > kMostDenseRows;
@@ -223,6 +238,10 @@ Workspace CudaBackend::allocate(const ModelShape& s, const Limits& limits) {
     workspace.rope = tensor(size.rope, DType::f32, {rows, 2, s.rotary_dim / 2});
     workspace.rope_local = tensor(size.rope, DType::f32, {rows, 2, s.rotary_dim / 2});
     workspace.logits = tensor(size.logits, DType::f32, {limits.max_logit_rows, s.vocab});
+    if (size.next_x) {
+        at_least(next_x_, size.next_x);
+        at_least(next_squares_, size.next_squares, true);
+    }
     at_least(input_, size.input);
     if (size.normed) at_least(normed_, size.normed);
     at_least(qkv_, size.qkv);
@@ -304,9 +323,14 @@ Ticket CudaBackend::step(StepKey key, FunctionRef<void()> forward) {
         ~Leave() {
             backend.mode_ = Mode::run;
             backend.in_step_ = backend.recording_now_ = false;
+            backend.residuals_.clear();
+            backend.prepared_.reset();
         }
     } leave{*this};
     copy_batch();
+    residuals_.clear();
+    residual_ = 0;
+    prepared_.reset();
     mode_ = Mode::check;
     forward();
     mode_ = Mode::run;
@@ -430,8 +454,9 @@ void CudaBackend::many_rows(int rows, const void* x16, int in, const Segment& w,
     const std::int64_t type = y.dtype == DType::bf16 ? 2 : 4;
     std::byte* workspace = at_least(blas_workspace_, Blas::kWorkspaceBytes);
     const bool adds = straight && ending.kind == Ending::Kind::add;
+    const int together = w.head_rows > 0 ? w.heads.head_dim : kStripRows;
     const int at_once =
-        dense ? w.rows : static_cast<int>(kUnpackedBytes / 2 / static_cast<std::size_t>(in) / kStripRows * kStripRows);
+        dense ? w.rows : static_cast<int>(kUnpackedBytes / 2 / static_cast<std::size_t>(in)) / together * together;
     for (int begin = 0; begin < w.rows; begin += at_once) {
         const int count = std::min(at_once, w.rows - begin);
         const void* weights = w.codes;
@@ -442,7 +467,10 @@ void CudaBackend::many_rows(int rows, const void* x16, int in, const Segment& w,
         blas_.product(stream_, rows, count, in, x16, weights, float16, static_cast<std::byte*>(y.data) + (first + begin) * type,
                       y.dtype == DType::bf16, y.stride, adds ? ending.scale : 1.0f, adds ? 1.0f : 0.0f, workspace);
     }
-    if (!straight) end_product(stream_, rows, y, w, ending);
+    if (straight) return;
+    Segment in_order = w;  // as y is
+    in_order.head_rows = 0;
+    end_product(stream_, rows, y, in_order, ending);
 }
 
 void CudaBackend::product(int rows, const Matrix& x, const std::int32_t* index, const Norm& norm, const Linear& linear,
@@ -462,39 +490,87 @@ void CudaBackend::product(int rows, const Matrix& x, const std::int32_t* index, 
         for (const Segment& segment : weight.segments) exact_product(stream_, rows, input, stride, segment, ending);
         return;
     }
-    const void* prepared = nullptr;
-    int prepared_for = 0;
+    Activations16 in;
+    in.rows = rows;
+    std::int64_t prepared_for = -1;  // columns, or -1: nothing
     bool prepared_float16 = false;
+    const bool ready = prepared_ && prepared_->x == x.data && prepared_->rows == rows && !index &&
+                       bits_of(*prepared_->norm) == bits_of(norm) && streams(weight, rows);
     for (const Segment& segment : weight.segments) {
-        if (rows == 1 && !index && norm.kind != NormKind::layer) {
-            one_row_product(stream_, x, norm, segment, ending, may_start);
-            continue;
-        }
-        const int in = padded_columns(segment);
+        const int columns = padded_columns(segment);
         const bool float16 = segment.layout == Layout::f16;
-        if (norm.kind == NormKind::none && !index && x.dtype == DType::bf16 && !float16 && x.columns == in && x.stride == in) {
-            prepared = x.data;  // as it is
-            prepared_for = 0;
-        } else if (prepared_for != in || prepared_float16 != float16) {
-            std::byte* to = at_least(input_, padded(std::int64_t{rows} * in * 2));
-            prepare_rows(stream_, rows, x, index, norm, in, float16, to);
-            prepared = to;
-            prepared_for = in;
+        if (ready) {
+            in.x = next_x_.data();
+            in.squares = next_squares_.as<float>();
+            in.squares_stride = squares_of(x.columns);
+            in.eps = norm.eps;
+        } else if (norm.kind == NormKind::none && !index && x.dtype == DType::bf16 && !float16 && x.columns == columns &&
+                   x.stride == columns) {
+            in.x = x.data;  // as it is
+            prepared_for = -1;
+        } else if (prepared_for != columns || prepared_float16 != float16) {
+            std::byte* to = at_least(input_, padded(std::int64_t{rows} * columns * 2));
+            prepare_rows(stream_, rows, x, index, norm, columns, float16, to);
+            in.x = to;
+            prepared_for = columns;
             prepared_float16 = float16;
         }
-        if (rows <= (is_dense(segment.layout) && blas_.available() ? kMostDenseRows : kMostFewRows)) {
-            few_rows_product(stream_, rows, prepared, segment, ending, may_start);
+        in.stride = columns;
+        if (streams(weight, rows)) {
+            few_rows_product(stream_, in, segment, ending, may_start);
         } else if (blas_.available()) {
-            many_rows(rows, prepared, in, segment, ending);
+            many_rows(rows, in.x, columns, segment, ending);
         } else {
             for (int begin = 0; begin < rows; begin += kMostFewRows) {
                 Ending part = ending;
                 part.y = static_cast<std::byte*>(ending.y) + begin * ending.stride * (ending.bf16 ? 2 : 4);
-                few_rows_product(stream_, std::min(kMostFewRows, rows - begin),
-                                 static_cast<const std::byte*>(prepared) + std::int64_t{begin} * in * 2, segment, part, false);
+                Activations16 some = in;
+                some.x = static_cast<const std::byte*>(in.x) + std::int64_t{begin} * columns * 2;
+                some.rows = std::min(kMostFewRows, rows - begin);
+                few_rows_product(stream_, some, segment, part, false);
             }
         }
     }
+}
+
+bool CudaBackend::streams(const CudaWeight& weight, int rows) const {
+    return !weight.exact && std::ranges::all_of(weight.segments, [&](const Segment& segment) {
+        return rows <= (is_dense(segment.layout) && blas_.available() ? kMostDenseRows : kMostFewRows);
+    });
+}
+
+// ---- the residual between products --------------------------------------------------------------------------------------
+
+void CudaBackend::note_residual(const Tensor& x, int rows) {
+    if (mode_ == Mode::check) residuals_.push_back({x.data, rows});
+}
+
+void CudaBackend::note_norm(const Tensor& x, int rows, const Norm& norm, const Linear& linear) {
+    if (mode_ != Mode::check || residuals_.empty()) return;
+    Residual& last = residuals_.back();
+    const CudaWeight& weight = cuda_weight(*linear.weight);
+    const bool right = std::ranges::all_of(weight.segments, [&](const Segment& segment) {
+        return segment.layout != Layout::f16 && padded_columns(segment) == columns_of(x);
+    });
+    if (last.x == x.data && last.rows == rows && norm.kind == NormKind::rms && right && streams(weight, rows)) last.norm = norm;
+}
+
+NextInput CudaBackend::next_input(const Tensor& x, int rows, bool possible) {
+    prepared_.reset();
+    if (residual_ >= residuals_.size()) return {};  // not in a step
+    const Residual& residual = residuals_[residual_++];
+    NARAE_CHECK(residual.x == x.data && residual.rows == rows, "a step runs otherwise than it was checked: {} rows, {} were",
+                rows, residual.rows);
+    if (!residual.norm || !possible) return {};
+    prepared_ = residual;
+    NextInput next;
+    next.x = at_least(next_x_, padded(std::int64_t{rows} * columns_of(x) * 2));
+    next.stride = columns_of(x);
+    next.norm_weight = residual.norm->weight.as<const float>();
+    next.squares_stride = squares_of(columns_of(x));
+    next.squares =
+        reinterpret_cast<float*>(at_least(next_squares_, padded(std::int64_t{rows} * next.squares_stride * 4), true));
+    return next;
 }
 
 // ---- block operations ---------------------------------------------------------------------------------------------------
@@ -502,10 +578,11 @@ void CudaBackend::product(int rows, const Matrix& x, const std::int32_t* index, 
 void CudaBackend::embed(const Batch& batch, const DeviceWeight& table, float scale, const DeviceWeight* positions_table,
                         int position_offset, const Tensor& x) {
     const BatchView v = view(batch, 0);
+    note_residual(x, v.rows);
     if (only_checks("embed", v, sampler_.slots(), &table, scale, positions_table, position_offset, x)) return;
     const Segment* positions = positions_table ? &cuda_weight(*positions_table).segments.front() : nullptr;
     cuda::embed(stream_, v, cuda_weight(table).segments.front(), scale, positions, position_offset, sampler_.slots(),
-                x.as<float>());
+                x.as<float>(), next_input(x, v.rows, true));
 }
 
 void CudaBackend::rope_table(const Batch& batch, std::span<const float> inv_freq, float scaling, const Tensor& table) {
@@ -532,10 +609,29 @@ void CudaBackend::qkv(const Batch& batch, const Tensor& x, const Norm& norm, con
     if (observer) return Backend::qkv(batch, x, norm, linear, q_norm, k_norm, rope, rope_table, kv, q, observer);
     const BatchView v = view(batch, kv.group);
     const KvView cache = cuda_storage(*kv.storage).layer(kv.layer);
+    note_norm(x, v.rows, norm, linear);
     if (only_checks("qkv", v, x, norm, linear, q_norm, k_norm, rope, rope_table, cache, q)) return;
     const std::int64_t columns = linear.weight->out;
     NARAE_CHECK(columns == columns_of(q) + std::int64_t{2} * cache.kv_heads * cache.head_dim, "qkv: the weight's out is {}",
                 columns);
+    const CudaWeight& weight = cuda_weight(*linear.weight);
+    const HeadRows& laid = weight.heads;
+    const bool rotates_where_it_ends =
+        rope.rotary_dim == 0 || (laid.head_dim == cache.head_dim && laid.rope.rotary_dim == rope.rotary_dim &&
+                                 laid.rope.interleaved == rope.interleaved &&
+                                 laid.rows == columns_of(q) + std::int64_t{cache.kv_heads} * cache.head_dim);
+    if (!q_norm && !k_norm && rotates_where_it_ends && streams(weight, v.rows)) {
+        Ending ending;
+        ending.kind = Ending::Kind::heads;
+        ending.bias = linear.bias.as<const float>();
+        ending.heads = {.heads = static_cast<int>(columns_of(q) / cache.head_dim),
+                        .rope = rope,
+                        .rope_table = rope_table.as<float>(),
+                        .q = matrix_of(q),
+                        .kv = cache,
+                        .batch = v};
+        return product(v.rows, matrix_of(x), nullptr, norm, linear, ending, false);
+    }
     std::byte* raw = at_least(qkv_, padded(std::int64_t{v.rows} * columns * 4));
     const Tensor product_tensor = make_tensor(raw, DType::f32, {v.rows, columns});
     product(v.rows, matrix_of(x), nullptr, norm, linear, ending_of(Ending::Kind::store, product_tensor, linear), false);
@@ -559,10 +655,15 @@ void CudaBackend::attention(const Batch& batch, const Tensor& q, const Attention
 void CudaBackend::project_add(int rows, const Tensor& x, const Linear& linear, const Norm* post_norm, float scale,
                               const Tensor& residual, const Observer* observer) {
     if (observer) return Backend::project_add(rows, x, linear, post_norm, scale, residual, observer);
+    note_residual(residual, rows);
     if (only_checks("project_add", rows, x, linear, post_norm, scale, residual)) return;
-    if (!post_norm || post_norm->kind == NormKind::none) {
+    const bool normed = post_norm && post_norm->kind != NormKind::none;
+    const CudaWeight& weight = cuda_weight(*linear.weight);
+    const NextInput next = next_input(residual, rows, !normed && weight.segments.size() == 1 && streams(weight, rows));
+    if (!normed) {
         Ending ending = ending_of(Ending::Kind::add, residual, linear);
         ending.scale = scale;
+        ending.next = next;
         return product(rows, matrix_of(x), nullptr, no_norm(), linear, ending, true);
     }
     const Tensor product_tensor = scratch(1, rows, linear.weight->out);
@@ -574,6 +675,7 @@ void CudaBackend::project_add(int rows, const Tensor& x, const Linear& linear, c
 void CudaBackend::gate_up(int rows, const Tensor& x, const Norm& norm, const Linear& linear, Activation activation,
                           const Tensor& y, const Observer* observer) {
     if (observer) return Backend::gate_up(rows, x, norm, linear, activation, y, observer);
+    note_norm(x, rows, norm, linear);
     if (only_checks("gate_up", rows, x, norm, linear, activation, y)) return;
     const bool gated = linear.weight->fuse == Fuse::interleaved;
     if (!gated || cuda_weight(*linear.weight).segments.front().interleaved) {
@@ -603,6 +705,7 @@ void CudaBackend::logits(const Batch& batch, const Tensor& x, const Norm& norm, 
     const BatchView v = view(batch, 0);
     // With one row in the batch its index is known: none is needed.
     const std::int32_t* index = v.rows == 1 ? nullptr : v.logit_rows;
+    if (!index) note_norm(x, rows, norm, linear);
     if (only_checks("logits", v, rows, x, norm, linear, scale, soft_cap, logits)) return;
     Ending ending = ending_of(Ending::Kind::logits, logits, linear);
     ending.scale = scale;
@@ -657,6 +760,7 @@ void CudaBackend::activate(int rows, std::int64_t columns, const Tensor& gate, c
 }
 
 void CudaBackend::add(int rows, std::int64_t columns, float scale, const Tensor& x, const Tensor& residual) {
+    prepared_.reset();
     if (only_checks("add", rows, columns, scale, x, residual)) return;
     cuda::add(stream_, rows * columns, scale, x.as<float>(), residual.as<float>());
 }

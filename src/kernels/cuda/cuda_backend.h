@@ -16,6 +16,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace narae::kernels::cuda {
@@ -32,6 +33,8 @@ public:
     double measure_device_bandwidth() override;
 
     std::unique_ptr<DeviceWeight> prepare(std::span<const PackedWeight> parts, Fuse fuse, Activations activations) override;
+    std::unique_ptr<DeviceWeight> prepare_qkv(std::span<const PackedWeight> parts, const HeadRows& heads,
+                                              Activations activations) override;
     std::unique_ptr<DeviceWeight> prepare_table(const PackedWeight& table) override;
     std::uint64_t prepared_bytes(std::span<const PackedWeight> parts, Fuse fuse, Activations activations) const override;
     std::uint64_t prepared_table_bytes(const PackedWeight& table) const override;
@@ -97,7 +100,14 @@ private:
 
     // Memory that grows outside of recordings, for what allocate() did not foresee (tests).
     std::byte* at_least(DeviceMemory& memory, std::size_t bytes, bool zeroed = false);
-    // W norm(x[index]) of `rows` rows, ended as `ending` says. `may_start`: see one_row_product.
+    // Whether a product of so many rows goes to few_rows_product.
+    bool streams(const CudaWeight& weight, int rows) const;
+    // In a step's check: x is finished, or is what a product norms. The one lets the other be prepared where x is finished.
+    void note_residual(const Tensor& x, int rows);
+    void note_norm(const Tensor& x, int rows, const Norm& norm, const Linear& linear);
+    // In its run: what the next norm wants of the residual that is finished now.
+    NextInput next_input(const Tensor& x, int rows, bool possible);
+    // W norm(x[index]) of `rows` rows, ended as `ending` says. `may_start`: see few_rows_product.
     void product(int rows, const Matrix& x, const std::int32_t* index, const Norm& norm, const Linear& linear,
                  const Ending& ending, bool may_start);
     void many_rows(int rows, const void* x16, int padded, const Segment& weight, const Ending& ending);
@@ -112,6 +122,7 @@ private:
     Sampler sampler_;
 
     DeviceMemory arena_;
+    DeviceMemory next_x_, next_squares_;
     DeviceMemory input_, normed_, qkv_, product_, unpacked_, blas_workspace_, attention_scratch_;
     std::array<DeviceMemory, 8> scratch_;
     std::vector<DeviceMemory> uploads_;
@@ -130,6 +141,15 @@ private:
     std::uint64_t hash_ = 0;
     std::map<StepKey, Recording> recordings_;
     int sampled_rows_ = 0;  // of the step
+    // The residual's states in a step, in order, and the norm that each is prepared for.
+    struct Residual {
+        const void* x = nullptr;
+        int rows = 0;
+        std::optional<Norm> norm = {};
+    };
+    std::vector<Residual> residuals_;
+    std::size_t residual_ = 0;          // the next one to be finished
+    std::optional<Residual> prepared_;  // what lies in next_x_ and next_squares_
 
     Ticket last_ticket_ = 0;
     struct Result {

@@ -95,6 +95,7 @@ __device__ __forceinline__ void finish_one(const Ending& e, int row, int column,
             break;
         case Ending::Kind::store:
         case Ending::Kind::gate:
+        case Ending::Kind::heads:
             break;
     }
     store_value(e.y, e.bf16, at, value);

@@ -27,20 +27,45 @@ __device__ float any_element(const Segment& w, int row, int column) {
     return 0.0f;
 }
 
+// The sum of a value over the block, for all its threads.
+__device__ float block_sum(float x) {
+    __shared__ float partial[kThreads / 32];
+    x = warp_sum(x);
+    __syncthreads();  // what an earlier call left may still be read
+    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = x;
+    __syncthreads();
+    float total = 0.0f;
+    for (int i = 0; i < kThreads / 32; ++i) total += partial[i];
+    return total;
+}
+
 __global__ void embed_kernel(const BatchView batch, const Segment table, float scale, const Segment positions,
-                             int position_offset, const std::int32_t* slots, float* x) {
+                             int position_offset, const std::int32_t* slots, float* x, const NextInput next) {
     const int row = static_cast<int>(blockIdx.y), column = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+    const bool inside = column < table.columns;
     wait_for_inputs();
-    if (column >= table.columns) return;
-    std::int32_t id = batch.ids[row];
-    if (id < 0) id = slots[-1 - id];
-    if (id < 0 || id >= table.rows) id = 0;
-    float value = any_element(table, id, column) * scale;
-    if (positions.codes) {
-        const int position = min(max(batch.positions[row] + position_offset, 0), positions.rows - 1);
-        value += any_element(positions, position, column);
+    float value = 0.0f;
+    if (inside) {
+        std::int32_t id = batch.ids[row];
+        if (id < 0) id = slots[-1 - id];
+        if (id < 0 || id >= table.rows) id = 0;
+        value = any_element(table, id, column) * scale;
+        if (positions.codes) {
+            const int position = min(max(batch.positions[row] + position_offset, 0), positions.rows - 1);
+            value += any_element(positions, position, column);
+        }
+        x[std::int64_t{row} * table.columns + column] = value;
     }
-    x[std::int64_t{row} * table.columns + column] = value;
+    if (!next.x) return;
+    // The sum of a block goes where the first of its strips has its own; the others' are zero.
+    float* squares = next.squares + std::int64_t{row} * next.squares_stride;
+    const float total = block_sum(value * value);
+    constexpr int kStrips = kThreads / kStripRows;
+    const int strip = static_cast<int>(blockIdx.x) * kStrips + static_cast<int>(threadIdx.x);
+    if (threadIdx.x < kStrips && strip < next.squares_stride) squares[strip] = threadIdx.x == 0 ? total : 0.0f;
+    if (!inside) return;
+    if (next.norm_weight) value *= next.norm_weight[column];
+    static_cast<bf16*>(next.x)[row * next.stride + column] = from_float<bf16>(value);
 }
 
 __global__ void rope_table_kernel(const BatchView batch, const float* inverse_frequencies, int pairs, float scaling,
@@ -53,18 +78,6 @@ __global__ void rope_table_kernel(const BatchView batch, const float* inverse_fr
     float* out = table + std::int64_t{row} * 2 * pairs;
     out[pair] = cosf(angle) * scaling;
     out[pairs + pair] = sinf(angle) * scaling;
-}
-
-// The sum of a value over the block, for all its threads.
-__device__ float block_sum(float x) {
-    __shared__ float partial[kThreads / 32];
-    x = warp_sum(x);
-    __syncthreads();  // what an earlier call left may still be read
-    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = x;
-    __syncthreads();
-    float total = 0.0f;
-    for (int i = 0; i < kThreads / 32; ++i) total += partial[i];
-    return total;
 }
 
 struct NormView {
@@ -249,9 +262,9 @@ dim3 grid_of(std::int64_t columns, int rows) { return dim3(blocks_for(columns, k
 }  // namespace
 
 void embed(const Stream& stream, const BatchView& batch, const Segment& table, float scale, const Segment* positions,
-           int position_offset, const std::int32_t* slots, float* x) {
+           int position_offset, const std::int32_t* slots, float* x, const NextInput& next) {
     launch(stream, "embed", embed_kernel, grid_of(table.columns, batch.rows), dim3(kThreads), 0, batch, table, scale,
-           positions ? *positions : Segment{}, position_offset, slots, x);
+           positions ? *positions : Segment{}, position_offset, slots, x, next);
 }
 
 void rope_table(const Stream& stream, const BatchView& batch, const float* inverse_frequencies, int pairs, float scaling,

@@ -10,7 +10,7 @@ namespace narae::kernels::cuda {
 // x[r] = table[id of r] * scale (+ positions[position of r + offset]); an id -1 - s is what slots[s] holds. Ids outside the
 // table read its first row (the engine checks them; a recording must not fault).
 void embed(const Stream& stream, const BatchView& batch, const Segment& table, float scale, const Segment* positions,
-           int position_offset, const std::int32_t* slots, float* x);
+           int position_offset, const std::int32_t* slots, float* x, const NextInput& next);
 // cos and sin of position * inverse_frequency, times scaling: [rows, 2, pairs].
 void rope_table(const Stream& stream, const BatchView& batch, const float* inverse_frequencies, int pairs, float scaling,
                 float* table);

@@ -3,12 +3,12 @@
 // A block has STRIPS strips of 16 rows over all columns; its warps share the columns and add their sums in a fixed order.
 //
 // Per unit of 32 columns a lane needs the activations of its columns (see formats/strips.h) in memory order, for row lane / 4:
-// 16 bytes. With one row they come from shared memory, where the block has put norm(x) rounded to 16 bits; the norm's factor
-// 1 / rms is one number of the row, so that it multiplies the finished sums. With more rows they come from global memory,
-// prepared by an earlier kernel.
+// 16 bytes. With one row each warp brings those of its columns into shared memory, for itself; with more rows they come from
+// global memory. Where a norm is still to be finished, its factor 1 / rms is one number of a row and multiplies the sums.
 #pragma once
 
 #include "kernels/cuda/device_math.cuh"
+#include "kernels/cuda/endings.cuh"
 #include "kernels/cuda/few_rows.h"
 #include "kernels/cuda/tensor_cores.cuh"
 
@@ -200,7 +200,8 @@ struct DensePiece {
         // Rows beyond the end read the last one; nothing is done with them.
         const int row = strip * kStripRows + lane / 4, last = w.rows - 1;
         const auto at = [&](int r) {
-            return reinterpret_cast<const uint4*>(w.codes + (std::int64_t{min(r, last)} * w.columns + lane % 4 * 8) * 2);
+            const std::int64_t natural = w.natural(min(r, last));
+            return reinterpret_cast<const uint4*>(w.codes + (natural * w.columns + lane % 4 * 8) * 2);
         };
         return {at(row), at(row + 8)};
     }
@@ -295,67 +296,31 @@ __device__ __forceinline__ void multiply_unit(const Piece<kLayout> (&piece)[STRI
     }
 }
 
-constexpr int kMostWarps = 16;
+// A warp brings 16-byte words [begin, end) of its row to shared memory, at the same places.
+__device__ __forceinline__ void stage_words(const uint4* from, uint4* to, int begin, int end, int lane) {
+    constexpr int kAtOnce = 2;  // loads of a lane that are under way: 512 columns of the warp
+    for (int base = begin + lane; base < end; base += 32 * kAtOnce) {
+        uint4 words[kAtOnce];
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i)
+            if (base + 32 * i < end) words[i] = __ldcg(from + base + 32 * i);
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i)
+            if (base + 32 * i < end) to[base + 32 * i] = words[i];
+    }
+    __syncwarp();
+}
 
-// Puts x (times the norm's weight) into shared memory as 16-bit values, zeros up to `padded` columns; returns 1 / rms, or 1.
-// All threads of the block; ends with a barrier.
-template <class T16>
-__device__ float stage_row(const Activations16& in, int columns, int padded, T16* staged, float* partial) {
-    constexpr int kAtOnce = 8;
-    float squares = 0.0f;
-    for (int begin = static_cast<int>(threadIdx.x) * kAtOnce; begin < padded; begin += static_cast<int>(blockDim.x) * kAtOnce) {
-        float v[kAtOnce];
-        if (begin + kAtOnce <= columns) {
-            if (in.bf16) {
-                const uint4 words = __ldcg(reinterpret_cast<const uint4*>(static_cast<const bf16*>(in.x) + begin));
-                const auto* pairs = reinterpret_cast<const __nv_bfloat162*>(&words);
-#pragma unroll
-                for (int i = 0; i < kAtOnce / 2; ++i) {
-                    const float2 two = __bfloat1622float2(pairs[i]);
-                    v[2 * i] = two.x;
-                    v[2 * i + 1] = two.y;
-                }
-            } else {
-#pragma unroll
-                for (int i = 0; i < kAtOnce; i += 4) {
-                    const float4 four = __ldcg(reinterpret_cast<const float4*>(static_cast<const float*>(in.x) + begin + i));
-                    v[i] = four.x;
-                    v[i + 1] = four.y;
-                    v[i + 2] = four.z;
-                    v[i + 3] = four.w;
-                }
-            }
-            if (in.normed) {
-#pragma unroll
-                for (int i = 0; i < kAtOnce; ++i) squares += v[i] * v[i];
-                if (in.norm_weight) {
-#pragma unroll
-                    for (int i = 0; i < kAtOnce; i += 4) {
-                        const float4 four = *reinterpret_cast<const float4*>(in.norm_weight + begin + i);
-                        v[i] *= four.x;
-                        v[i + 1] *= four.y;
-                        v[i + 2] *= four.z;
-                        v[i + 3] *= four.w;
-                    }
-                }
-            }
-        } else {
-            for (int i = 0; i < kAtOnce; ++i) v[i] = 0.0f;
-        }
-        T16 out[kAtOnce];
-#pragma unroll
-        for (int i = 0; i < kAtOnce; ++i) out[i] = from_float<T16>(v[i]);
-        *reinterpret_cast<uint4*>(staged + begin) = *reinterpret_cast<const uint4*>(out);
-    }
-    if (in.normed) {
-        squares = warp_sum(squares);
-        if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = squares;
-    }
-    __syncthreads();
-    if (!in.normed) return 1.0f;
+// 1 / rms of one row, from the sums of squares of its parts; for all lanes of the warp.
+__device__ __forceinline__ float norm_factor(const Activations16& in, int row, int columns, int lane) {
+    const auto* squares = reinterpret_cast<const float4*>(in.squares + std::int64_t{row} * in.squares_stride);
     float total = 0.0f;
-    for (unsigned i = 0; i < blockDim.x / 32; ++i) total += partial[i];
-    return rsqrtf(total / static_cast<float>(columns) + in.eps);
+#pragma unroll 2
+    for (int i = lane; i < in.squares_stride / 4; i += 32) {
+        const float4 four = __ldcg(squares + i);
+        total += (four.x + four.y) + (four.z + four.w);
+    }
+    return rsqrtf(warp_sum(total) / static_cast<float>(columns) + in.eps);
 }
 
 template <Layout kLayout, int STRIPS, int TILES, bool kOneRow>
@@ -363,7 +328,6 @@ __global__ void __launch_bounds__(kOneRow ? Piece<kLayout>::kOneRowWarps * 32 : 
                                   kOneRow ? Piece<kLayout>::kOneRowBlocks : 2)
     few_rows_kernel(const Segment w, const Activations16 in, const Ending ending, const bool early) {
     using P = Piece<kLayout>;
-    using T16 = typename Half16<kLayout>::type;
     constexpr int kWanted = kOneRow ? P::kOneRowDepth : P::kDepth / (STRIPS * TILES);
     constexpr int kDepth = kWanted > 1 ? kWanted : 1;
     constexpr int kColumns = kOneRow ? 1 : 8 * TILES;
@@ -387,11 +351,17 @@ __global__ void __launch_bounds__(kOneRow ? Piece<kLayout>::kOneRowWarps * 32 : 
     wait_for_inputs();
     const int padded = w.units * kUnitColumns;
     float* sums = reinterpret_cast<float*>(shared);  // [warps][STRIPS * 16][kColumns]
-    float factor = 1.0f;
+    __shared__ float factors[kColumns];
+    if (in.squares) {
+        for (int row = warp; row < in.rows; row += warps) {
+            const float factor = norm_factor(in, row, w.columns, lane);
+            if (lane == 0) factors[row] = factor;
+        }
+    }
     if constexpr (kOneRow) {
-        sums += (padded * static_cast<int>(sizeof(T16)) + 15) / 16 * 4;
-        __shared__ float partial[kMostWarps];
-        factor = stage_row<T16>(in, w.columns, padded, reinterpret_cast<T16*>(shared), partial);
+        sums += padded / 2;
+        constexpr int kWords = P::kUnits * kUnitColumns / 8;  // of a piece
+        stage_words(static_cast<const uint4*>(in.x), reinterpret_cast<uint4*>(shared), begin * kWords, end * kWords, lane);
     }
 
     float sum[STRIPS][TILES][4] = {};
@@ -451,7 +421,17 @@ __global__ void __launch_bounds__(kOneRow ? Piece<kLayout>::kOneRowWarps * 32 : 
             first += of_warp[low * kColumns];
             second += of_warp[(low + 8) * kColumns];
         }
-        finish_pair(ending, w, column, (strip + s) * kStripRows + low, first * factor, second * factor);
+        if (in.squares) {
+            first *= factors[column];
+            second *= factors[column];
+        }
+        const int row = (strip + s) * kStripRows + low;
+        if (ending.kind == Ending::Kind::heads)
+            finish_heads(ending, w, column, row, first, second);
+        else if (ending.next.x)
+            finish_residual(ending, w, column, row, first, second);
+        else
+            finish_pair(ending, w, column, row, first, second);
     }
 }
 
@@ -463,7 +443,7 @@ void launch_one_row(const Stream& stream, const Activations16& in, const Segment
     constexpr int kMost = Piece<kLayout>::kOneRowWarps;
     const int rounds = (w.units + 16 * kMost - 1) / (16 * kMost);
     const int warps = std::max(1, std::min(kMost, (w.units + 16 * rounds - 1) / (16 * rounds)));
-    const std::size_t staged = (static_cast<std::size_t>(w.units) * kUnitColumns * 2 + 15) / 16 * 16;
+    const std::size_t staged = static_cast<std::size_t>(w.units) * kUnitColumns * 2;
     const std::size_t shared = staged + static_cast<std::size_t>(warps) * kStripRows * sizeof(float);
     launch(stream, "one_row_product", few_rows_kernel<kLayout, 1, 1, true>, dim3(static_cast<unsigned>(w.strips())),
            dim3(static_cast<unsigned>(warps * 32)), shared, w, in, ending, early);

@@ -6,14 +6,14 @@
 
 namespace narae::kernels::cuda {
 
-// Where a block's activations come from.
+// Rows of 16-bit activations: float16 for float16 weights, else bfloat16; zeros beyond the weight's columns.
 struct Activations16 {
     const void* x = nullptr;
-    std::int64_t stride = 0;  // in elements of 16 bits (several rows)
+    std::int64_t stride = 0;  // in elements
     int rows = 1;
-    bool bf16 = false;  // one row: its type, else float32
-    const float* norm_weight = nullptr;
-    bool normed = false;  // one row: by rms
+    // Where x is normed but for the factor 1 / rms, which multiplies the product: the sums of squares of parts of each row.
+    const float* squares = nullptr;  // [rows, squares_stride]; null: x is as it should be
+    int squares_stride = 0;
     float eps = 0.0f;
 };
 

@@ -20,6 +20,8 @@ struct Chunk {
         if (place.interleaved) {
             if (row % 16 / 8 * 8 != place.first) return -1;
             r = row / 16 * 8 + row % 8;
+        } else if (r >= 0) {
+            r = place.heads.row(r);
         }
         return r >= begin && r < begin + count ? r - begin : -1;
     }
@@ -111,8 +113,10 @@ __global__ void pack_floats_kernel(const float* values, int begin, int count, St
 
 void pack_blocks(const Stream& stream, const std::byte* blocks, int begin, int count, StripPlace place, const Segment& to) {
     if (count == 0) return;
-    const int first = static_cast<int>(place.row(begin)) / kStripRows;
-    const int last = static_cast<int>(place.row(begin + count - 1)) / kStripRows;
+    StripPlace whole = place;  // chunks hold whole heads: where their strips begin and end does not depend on the order
+    whole.heads = {};
+    const int first = static_cast<int>(whole.row(begin)) / kStripRows;
+    const int last = static_cast<int>(whole.row(begin + count - 1)) / kStripRows;
     const std::int64_t items = std::int64_t{last - first + 1} * to.units * 32;
     const Chunk chunk{blocks, begin, count, place};
     const auto run = [&](auto* kernel) {

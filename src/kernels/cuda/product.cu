@@ -61,7 +61,8 @@ __global__ void __launch_bounds__(kThreads) unpack_kernel(const Segment w, int b
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i)
         out[i] = __float2bfloat16_rn(column + i < w.columns ? element<kLayout>(w, begin + row, column + i) : 0.0f);
-    *reinterpret_cast<uint4*>(values + index) = *reinterpret_cast<const uint4*>(out);
+    const std::int64_t to = std::int64_t{w.natural(begin + row) - begin} * padded + column;
+    *reinterpret_cast<uint4*>(values + to) = *reinterpret_cast<const uint4*>(out);
 }
 
 // Calls run.template operator()<layout>() for the segment's layout.
@@ -102,35 +103,23 @@ bool has_few_rows_product(const Segment& w) {
 
 int padded_columns(const Segment& w) { return is_dense(w.layout) ? w.columns : w.units * kUnitColumns; }
 
-void one_row_product(const Stream& stream, const Matrix& x, const Norm& norm, const Segment& w, const Ending& ending,
-                     bool let_next_start) {
-    require(norm.kind != NormKind::layer && has_few_rows_product(w), "one_row_product: this norm or layout");
-    Activations16 in;
-    in.x = x.data;
-    in.bf16 = x.dtype == DType::bf16;
-    in.normed = norm.kind == NormKind::rms;
-    in.norm_weight = in.normed ? norm.weight.as<const float>() : nullptr;
-    in.eps = norm.eps;
-    for_layout(w.layout, [&]<Layout kLayout>() {
-        if constexpr (kLayout != Layout::f32) launch_one_row<kLayout>(stream, in, w, ending, let_next_start);
-    });
-}
-
-void few_rows_product(const Stream& stream, int rows, const void* x, const Segment& w, const Ending& ending,
+void few_rows_product(const Stream& stream, const Activations16& in, const Segment& w, const Ending& ending,
                       bool let_next_start) {
-    if (rows == 0) return;
-    require(rows <= kMostFewRows && has_few_rows_product(w), "few_rows_product: so many rows, or this layout");
-    Activations16 in;
-    in.x = x;
-    in.rows = rows;
-    in.stride = padded_columns(w);
+    if (in.rows == 0) return;
+    require(in.rows <= kMostFewRows && has_few_rows_product(w), "few_rows_product: so many rows, or this layout");
     for_layout(w.layout, [&]<Layout kLayout>() {
-        if constexpr (kLayout != Layout::f32) launch_few_rows<kLayout>(stream, in, w, ending, let_next_start);
+        if constexpr (kLayout != Layout::f32) {
+            if (in.rows == 1)
+                launch_one_row<kLayout>(stream, in, w, ending, let_next_start);
+            else
+                launch_few_rows<kLayout>(stream, in, w, ending, let_next_start);
+        }
     });
 }
 
 void unpack_rows(const Stream& stream, const Segment& w, int begin, int count, void* values) {
     require(!is_dense(w.layout) && begin % kStripRows == 0, "unpack_rows: a dense layout, or not from a strip's first row");
+    require(w.head_rows == 0 || begin % w.heads.head_dim == 0, "unpack_rows: not from a head's first row");
     const int padded = padded_columns(w);
     for_layout(w.layout, [&]<Layout kLayout>() {
         if constexpr (!is_dense(kLayout))

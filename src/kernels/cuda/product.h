@@ -5,6 +5,7 @@
 // Activations of the last two are 16-bit: float16 for float16 weights, else bfloat16.
 #pragma once
 
+#include "kernels/cuda/few_rows.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/segment.h"
 #include "kernels/cuda/views.h"
@@ -22,15 +23,12 @@ bool has_few_rows_product(const Segment& weight);
 // Columns that the 16-bit activations of the products below are filled up to (with zeros).
 int padded_columns(const Segment& weight);
 
-// One row, normed on the way where `norm` is rms (or none); x float32 or bfloat16.
-// `let_next_start`: the next kernel may start early; pays where this one has many small blocks.
-void one_row_product(const Stream& stream, const Matrix& x, const Norm& norm, const Segment& weight, const Ending& ending,
-                     bool let_next_start);
-// x [rows, padded_columns] 16-bit; rows <= kMostFewRows.
-void few_rows_product(const Stream& stream, int rows, const void* x, const Segment& weight, const Ending& ending,
+// At most kMostFewRows rows. `let_next_start`: the next kernel may start early; pays where this one has many small blocks.
+void few_rows_product(const Stream& stream, const Activations16& in, const Segment& weight, const Ending& ending,
                       bool let_next_start);
 
-// Rows [begin, begin + count) of the weight as 16-bit values [count, padded_columns]; begin a multiple of 16.
+// Rows [begin, begin + count) of the weight as 16-bit values [count, padded_columns], in their natural order; begin a multiple
+// of 16 and, where rows lie in the order of heads, begin and count of the head's.
 void unpack_rows(const Stream& stream, const Segment& weight, int begin, int count, void* values);
 
 }  // namespace narae::kernels::cuda

@@ -175,6 +175,8 @@ void Sampler::reserve(const Stream& stream, int max_rows, int max_slots, int voc
     const Places places = places_of(max_rows, max_slots, vocab);
     DeviceMemory arena(stream, places.bytes);
     fill_zero(stream, arena.data() + places.states, static_cast<std::size_t>(max_rows) * sizeof(RowState));
+    // Results are copied to the host whole, with the bytes between their members.
+    fill_zero(stream, arena.data() + places.results, static_cast<std::size_t>(max_rows) * sizeof(Sampled));
     fill_zero(stream, arena.data() + places.slots, static_cast<std::size_t>(max_slots) * sizeof(std::int32_t));
     if (s.max_slots > 0)
         copy_on_device(stream, arena.data() + places.slots, s.arrays.slots,

@@ -52,7 +52,8 @@ bool goes_as_it_is(const PackedWeight& part, const Segment& to) {
 
 const CudaWeight& cuda_weight(const DeviceWeight& weight) { return static_cast<const CudaWeight&>(weight); }
 
-WeightPlan plan_weight(std::span<const PackedWeight> parts, Fuse fuse, Activations activations, bool table) {
+WeightPlan plan_weight(std::span<const PackedWeight> parts, Fuse fuse, Activations activations, bool table,
+                       const HeadRows& heads) {
     WeightPlan plan;
     plan.exact = activations == Activations::f32 || activations == Activations::int8;
     for (const PackedWeight& part : parts) plan.exact = plan.exact || (!table && part.in % kUnitColumns != 0);
@@ -60,6 +61,9 @@ WeightPlan plan_weight(std::span<const PackedWeight> parts, Fuse fuse, Activatio
     for (const PackedWeight& part : parts) layouts.push_back(layout_of(part, plan.exact || table));
     const bool same = std::ranges::all_of(layouts, [&](Layout layout) { return layout == layouts.front(); });
     const bool interleaved = fuse == Fuse::interleaved && same && parts.size() == 2 && parts[0].out == parts[1].out;
+
+    const auto whole = [](int count) { return count > 0 && count % kStripRows == 0; };
+    if (!plan.exact && whole(heads.head_dim) && whole(heads.rope.rotary_dim)) plan.heads = heads;
 
     int output = 0;
     for (std::size_t p = 0; p < parts.size(); ++p) {
@@ -71,6 +75,10 @@ WeightPlan plan_weight(std::span<const PackedWeight> parts, Fuse fuse, Activatio
         }
         WeightPlan::Piece& piece = plan.pieces.back();
         piece.parts.push_back(static_cast<int>(p));
+        if (plan.heads.head_dim > 0 && output < heads.rows) {
+            piece.segment.heads = {heads.head_dim, heads.rope.rotary_dim, heads.rope.interleaved};
+            piece.segment.head_rows += static_cast<int>(parts[p].out);
+        }
         piece.segment.rows += static_cast<int>(parts[p].out);
         output += static_cast<int>(parts[p].out);
     }
@@ -125,9 +133,11 @@ WeightLoader::Chunk& WeightLoader::next_chunk(std::size_t bytes) {
 void WeightLoader::load_part(const PackedWeight& part, StripPlace place, const Segment& to) {
     const bool as_it_is = goes_as_it_is(part, to);
     const std::int64_t row_bytes = as_it_is ? part.format->row_bytes(part.in) : part.in * 4;
-    // Whole groups of 16 rows, so that no two chunks share a strip; with interleaved parts groups of 8 do.
+    // Whole groups of 16 rows, so that no two chunks share a strip; with interleaved parts groups of 8 do, with an order of
+    // heads whole heads.
+    const std::int64_t together = place.heads.rotary_dim > 0 ? place.heads.head_dim : kStripRows;
     const std::int64_t rows_at_once = std::max<std::int64_t>(
-        kStripRows, static_cast<std::int64_t>(kChunkBytes) / std::max<std::int64_t>(1, row_bytes) / 16 * 16);
+        together, static_cast<std::int64_t>(kChunkBytes) / std::max<std::int64_t>(1, row_bytes) / together * together);
     for (std::int64_t begin = 0; begin < part.out; begin += rows_at_once) {
         const std::int64_t count = std::min(rows_at_once, part.out - begin), bytes = count * row_bytes;
         Chunk& chunk = next_chunk(static_cast<std::size_t>(bytes));
@@ -176,8 +186,8 @@ void WeightLoader::load_part(const PackedWeight& part, StripPlace place, const S
 }
 
 std::unique_ptr<CudaWeight> WeightLoader::load(std::span<const PackedWeight> parts, Fuse fuse, Activations activations,
-                                               bool table) {
-    const WeightPlan plan = plan_weight(parts, fuse, activations, table);
+                                               bool table, const HeadRows& heads) {
+    const WeightPlan plan = plan_weight(parts, fuse, activations, table, heads);
     auto weight = std::make_unique<CudaWeight>();
     weight->memory = DeviceMemory(stream_, plan.bytes);
     fill_zero(stream_, weight->memory.data(), plan.bytes);
@@ -192,12 +202,15 @@ std::unique_ptr<CudaWeight> WeightLoader::load(std::span<const PackedWeight> par
         StripPlace place{.first = 0, .interleaved = s.interleaved};
         for (const int p : piece.parts) {
             const PackedWeight& part = parts[static_cast<std::size_t>(p)];
+            // Dense rows stay in their order: kernels read them in the other.
+            place.heads = !is_dense(s.layout) && place.first < s.head_rows ? s.heads : HeadOrder{};
             load_part(part, place, s);
             place.first += s.interleaved ? 8 : part.out;
         }
         weight->segments.push_back(s);
     }
     weight->exact = plan.exact;
+    weight->heads = plan.heads;
     weight->in = parts.front().in;
     weight->fuse = fuse;
     weight->bytes = plan.bytes;

@@ -16,6 +16,7 @@ class CudaWeight final : public DeviceWeight {
 public:
     std::vector<Segment> segments;  // one, or one for each part where their layouts differ
     bool exact = false;             // products in float32
+    HeadRows heads;                 // of the rotation that its rows are ordered for; rotary_dim 0: none
     DeviceMemory memory;
 };
 
@@ -32,15 +33,18 @@ struct WeightPlan {
     std::vector<Piece> pieces;
     std::uint64_t bytes = 0;
     bool exact = false;
+    HeadRows heads;  // that rows are ordered for, where they can be
     std::string kernel, fallback;
 };
-// `table`: only rows are looked up, values must stay as they are.
-WeightPlan plan_weight(std::span<const PackedWeight> parts, Fuse fuse, Activations activations, bool table);
+// `table`: only rows are looked up, values must stay as they are. `heads`: of q, k and v; rotary_dim 0: rows stay in order.
+WeightPlan plan_weight(std::span<const PackedWeight> parts, Fuse fuse, Activations activations, bool table,
+                       const HeadRows& heads = {});
 
 class WeightLoader {
 public:
     explicit WeightLoader(const Stream& stream);
-    std::unique_ptr<CudaWeight> load(std::span<const PackedWeight> parts, Fuse fuse, Activations activations, bool table);
+    std::unique_ptr<CudaWeight> load(std::span<const PackedWeight> parts, Fuse fuse, Activations activations, bool table,
+                                     const HeadRows& heads = {});
     // Gives back the chunks; they come again when they are needed.
     void release();
 
