@@ -28,6 +28,7 @@ struct Row {
     int threads = 0;
     double load_seconds = 0.0;
     std::uint64_t peak_bytes = 0, weight_bytes = 0, device_bytes = 0;
+    int step_rows = 0;
     std::string backend;
     std::string device;
 };
@@ -64,7 +65,8 @@ void measure(const Options& o, const std::vector<bench::SpeedTest>& tests, int t
              std::vector<Row>& rows, std::map<int, bench::Bandwidth>& bandwidths) {
     LoadOptions load = load_options(o.model);
     load.backend.threads = threads;
-    const kernels::Limits limits = bench::limits_for(tests, o.model.batch_rows);
+    std::unique_ptr<kernels::Backend> device = kernels::open_backend(load.backend);
+    const kernels::Limits limits = bench::limits_for(tests, o.model.batch_rows > 0 ? o.model.batch_rows : device->step_rows());
     load.context = limits.max_context;
     load.max_rows = limits.max_rows;
     load.max_sequences = limits.max_sequences;
@@ -75,8 +77,9 @@ void measure(const Options& o, const std::vector<bench::SpeedTest>& tests, int t
     Checkpoint checkpoint = open_checkpoint(subject.path);
     if (subject.parameters == 0) {
         subject.file_bytes = checkpoint.file_bytes;
-        subject.parameters = summarize_model(checkpoint, *kernels::open_backend(load.backend), load).parameters;
+        subject.parameters = summarize_model(checkpoint, *device, load).parameters;
     }
+    device.reset();
     Model model = load_model(std::move(checkpoint), load);
     subject.numerics = model.numerics();
     ProgressBar bar("bench", tests.size(), "tests");
@@ -84,17 +87,17 @@ void measure(const Options& o, const std::vector<bench::SpeedTest>& tests, int t
         bench::SpeedResult speed = bench::measure_speed(model, test, o.repetitions, go_on);
         if (const int signal = signals.caught()) throw Interrupted(signal);
         rows.push_back({std::move(speed), threads, model.load_seconds, peak_resident_bytes(), model.plan.weights,
-                        model.backend->device_used_bytes(), model.backend->description(),
+                        model.backend->device_used_bytes(), model.limits.max_rows, model.backend->description(),
                         std::string(model.backend->device())});
         bar.advance(1);
     }
-    if (const double device = model.backend->measure_device_bandwidth(); device > 0.0)
-        bandwidths[threads] = {.threads = 0, .bytes_per_second = device, .median_bytes_per_second = device};
+    if (const double bytes = model.backend->measure_device_bandwidth(); bytes > 0.0)
+        bandwidths[threads] = {.threads = 0, .bytes_per_second = bytes, .median_bytes_per_second = bytes};
 }
 
 double giga(double value) { return value / 1e9; }
 
-Json row_json(const Subject& subject, const Row& row, const bench::Bandwidth& bandwidth, int max_rows) {
+Json row_json(const Subject& subject, const Row& row, const bench::Bandwidth& bandwidth) {
     const bench::SpeedResult& speed = row.speed;
     Json json = {{"model", subject.name},
                  {"path", subject.path.string()},
@@ -108,7 +111,7 @@ Json row_json(const Subject& subject, const Row& row, const bench::Bandwidth& ba
                  {"n_depth", speed.test.depth},
                  {"n_sequences", speed.test.sequences},
                  {"n_threads", row.threads},
-                 {"n_ubatch", max_rows},
+                 {"n_ubatch", row.step_rows},
                  {"samples_ts", speed.tokens_per_second},
                  {"samples_s", speed.seconds},
                  {"median_ts", speed.median_tokens_per_second()},
@@ -189,7 +192,7 @@ void run(const Options& o) {
 
     if (o.json || o.format == "json") {
         Json list = Json::array();
-        for (const Row& row : rows) list.push_back(row_json(subject, row, bandwidths.at(row.threads), o.model.batch_rows));
+        for (const Row& row : rows) list.push_back(row_json(subject, row, bandwidths.at(row.threads)));
         print_output("{}\n",
                      dump_json({{"rows", list}, {"numerics", subject.numerics}, {"version", std::string(kVersion)}}, 2));
         return;
@@ -210,7 +213,8 @@ void add(CLI::App& app) {
     list("-d,--n-depth", o->depth, "Tokens that are in the context before; a list", 0, 1 << 20);
     list("-b,--batch-size,--sequences,--npl", o->sequences, "Sequences at once; a list: 1,8", 1, 1 << 12);
     list("-t,--threads", o->threads, "CPU threads; 0: all that this process may use; a list: 1,2", 0, 1024);
-    verb.add_option("--ubatch-size,--step-rows", o->model.batch_rows, "Tokens computed in one step")
+    verb.add_option("--ubatch-size,--step-rows", o->model.batch_rows,
+                    "Tokens computed in one step; if not given, what keeps the device busy")
         ->check(CLI::Range(1, 1 << 16));
     verb.add_option("-r,--repetitions", o->repetitions, "Repetitions of each test, after one that is not timed")
         ->check(CLI::Range(1, 1000));

@@ -26,7 +26,8 @@ void add_model_options(CLI::App& verb, ModelOptions& o, bool running) {
         ->check(CLI::IsMember({"f32", "f16", "bf16"}));
     verb.add_option("-c,--ctx-size,--max-model-len", o.context, "Tokens of one sequence; 0: the model's own, at most 4096")
         ->check(CLI::Range(0, 1 << 24));
-    verb.add_option("-b,--batch-size", o.batch_rows, "Prompt tokens computed in one step")->check(CLI::Range(1, 1 << 16));
+    verb.add_option("-b,--batch-size", o.batch_rows, "Prompt tokens computed in one step; 0: what keeps the device busy")
+        ->check(CLI::Range(0, 1 << 16));
 }
 
 kernels::BackendOptions backend_options(const ModelOptions& o) { return {o.device, o.threads, o.instruction_set}; }

@@ -105,6 +105,7 @@ std::unique_ptr<DeviceWeight> Backend::prepare_qkv(std::span<const PackedWeight>
 std::uint64_t Backend::prepared_table_bytes(const PackedWeight&) const { return 0; }
 std::uint64_t Backend::device_used_bytes() const { return 0; }
 double Backend::measure_device_bandwidth() { return 0.0; }
+int Backend::step_rows() const { return 512; }
 std::uint64_t Backend::available_bytes() const { return narae::available_bytes(); }
 
 Ticket Backend::step(StepKey, FunctionRef<void()> forward) {

@@ -135,6 +135,7 @@ public:
     virtual std::string_view device() const = 0;    // "cpu"
     virtual std::string description() const = 0;    // "AVX-512 VNNI BF16, 2 threads"
     virtual std::uint64_t available_bytes() const;  // of the device's memory; the default is the machine's
+    virtual int step_rows() const;                  // rows of prompts in one step that keep the device busy
     // Of a device with memory of its own (otherwise 0): what is in use, by anyone, and how fast it reads it, measured now, in
     // bytes a second.
     virtual std::uint64_t device_used_bytes() const;

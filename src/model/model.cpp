@@ -21,8 +21,8 @@ kernels::KvType kv_type_of(const LoadOptions& options) {
                                                                                      : kernels::KvType::f16);
 }
 
-kernels::Limits limits_of(const ModelConfig& config, const LoadOptions& options) {
-    if (options.context < 0 || options.max_rows < 1 || options.max_sequences < 1 || options.max_logit_rows < 0)
+kernels::Limits limits_of(const ModelConfig& config, const kernels::Backend& backend, const LoadOptions& options) {
+    if (options.context < 0 || options.max_rows < 0 || options.max_sequences < 1 || options.max_logit_rows < 0)
         throw_error<UsageError>("context {}, rows {}, sequences {}: need positive numbers", options.context, options.max_rows,
                                 options.max_sequences);
     if (config.positions == Positions::learned && options.context > config.max_positions)
@@ -31,7 +31,10 @@ kernels::Limits limits_of(const ModelConfig& config, const LoadOptions& options)
     kernels::Limits limits;
     limits.max_context = options.context > 0 ? options.context : std::min(config.max_positions, 4096);
     limits.max_sequences = options.max_sequences;
-    limits.max_rows = std::max(options.max_rows, options.max_sequences);
+    const std::int64_t longest = std::int64_t{limits.max_context} * limits.max_sequences;
+    const int rows =
+        options.max_rows > 0 ? options.max_rows : static_cast<int>(std::min<std::int64_t>(backend.step_rows(), longest));
+    limits.max_rows = std::max(rows, options.max_sequences);
     limits.max_logit_rows = options.max_logit_rows > 0 ? options.max_logit_rows : options.max_sequences;
     limits.kv_bytes = options.kv_bytes;
     return limits;
@@ -315,7 +318,7 @@ ModelSummary summarize_model(const Checkpoint& checkpoint, const kernels::Backen
         const bool counted = weight.slot.slot != Slot::rope_factors && !(tied && weight.slot.slot == Slot::head);
         if (counted) summary.parameters += static_cast<std::uint64_t>(weight.slot.shape.elements());
     }
-    summary.limits = limits_of(summary.config, options);
+    summary.limits = limits_of(summary.config, backend, options);
     summary.shape = shape_of(summary.config, kv_type_of(options));
     summary.shape.activations = options.activations;
     summary.shape.weight_bytes = prepared_bytes(map, summary.config, backend, checkpoint.naming, options.activations, tied);

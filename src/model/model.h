@@ -20,7 +20,7 @@ struct LoadOptions {
     kernels::Activations activations = kernels::Activations::automatic;
     std::optional<kernels::KvType> kv_type;  // default: f32 with f32 activations, else f16
     int context = 0;                         // tokens of one sequence; 0: what the model was made for, at most 4096
-    int max_rows = 512;                      // of one step
+    int max_rows = 0;                        // of one step; 0: what keeps the backend busy
     int max_sequences = 1;
     int max_logit_rows = 0;  // 0: max_sequences
     std::int64_t kv_bytes = 0;

@@ -27,8 +27,8 @@ using kernels::NormKind;
 using kernels::Observer;
 using kernels::Rope;
 
-constexpr std::array kRowCounts = {0, 1, 2, 7, 33};
-constexpr int kMostRows = 33;
+constexpr std::array kRowCounts = {0, 1, 2, 7, 33, 70};
+constexpr int kMostRows = 70;
 constexpr std::int64_t kHidden = 256;
 
 // Weights of one fused call and their bias.
@@ -418,7 +418,7 @@ void check_qkv(const QkvCase& c, const NormCase& norm, Activations activations) 
     const auto run = [&](TestedDevice& device, const Linear& linear, int rows, const Observer* observer, const Seen& inputs) {
         const DeviceNorm device_norm(device, norm), device_head_norm(device, head_norm);
         const std::vector<SequenceRows> one = {{0, 0, rows}};
-        const TestBatch batch(one, 1, 1);
+        const TestBatch batch(one, 1, 2);
         auto storage = device.backend->make_kv(group);
         storage->reserve_blocks(batch.blocks);
         const Norm* of_heads = c.head_norms ? &device_head_norm.norm : nullptr;

@@ -7,11 +7,12 @@
 
 namespace narae::kernels::cuda {
 
-// Norm and rotation of the heads of q and k, and the append of k and v: one launch. qkv: [rows, q + 2 * kv columns]; q: where
-// the rotated queries go. rope_table [rows, 2, rotary_dim / 2] float32. A head's norm is computed like Norm says (rms or layer,
-// over head_dim); null: none.
-void rotate_and_append(const Stream& stream, const BatchView& batch, const Matrix& qkv, int heads, const Norm* q_norm,
-                       const Norm* k_norm, const Rope& rope, const float* rope_table, const KvView& kv, const Matrix& q);
+// Norm and rotation of the heads of q and k, and the append of k and v: one launch. qkv: [rows, q + 2 * kv columns], to which
+// `bias` is added first (null: none); q: where the rotated queries go. rope_table [rows, 2, rotary_dim / 2] float32. A head's
+// norm is computed like Norm says (rms or layer, over head_dim); null: none.
+void rotate_and_append(const Stream& stream, const BatchView& batch, const Matrix& qkv, const float* bias, int heads,
+                       const Norm* q_norm, const Norm* k_norm, const Rope& rope, const float* rope_table, const KvView& kv,
+                       const Matrix& q);
 
 // The small operations behind it (Backend::norm_rotate_heads, Backend::append_kv), float32 only.
 void norm_rotate_heads(const Stream& stream, int rows, float* heads, int count, int head_dim, const Norm* norm,

@@ -14,7 +14,7 @@
 namespace narae::kernels::cuda {
 namespace {
 
-constexpr std::size_t kUnpackedBytes = std::size_t{64} << 20;
+constexpr std::size_t kUnpackedBytes = std::size_t{32} << 20;
 // Dense weights of so many rows of activations are streamed by our kernel; more go to cuBLASLt.
 constexpr int kMostDenseRows = 3;
 constexpr std::size_t kMostRecordings = 64;
@@ -165,11 +165,11 @@ std::unique_ptr<KvStorage> CudaBackend::make_kv(const KvGroup& group) {
 
 struct CudaBackend::Sizes {
     std::size_t x = 0, attention = 0, ffn = 0, rope = 0, logits = 0;
-    std::size_t next_x = 0, next_squares = 0, input = 0, normed = 0, qkv = 0, product = 0, unpacked = 0, blas = 0,
-                attention_scratch = 0, batch = 0, sampler = 0;
+    std::size_t next_x = 0, next_squares = 0, input = 0, normed = 0, product = 0, unpacked = 0, blas = 0, attention_scratch = 0,
+                batch = 0, sampler = 0;
     std::size_t activations() const { return x + 2 * attention + ffn + 2 * rope; }
     std::size_t scratch() const {
-        return next_x + next_squares + input + normed + qkv + product + unpacked + blas + attention_scratch + sampler;
+        return next_x + next_squares + input + normed + product + unpacked + blas + attention_scratch + sampler;
     }
 };
 
@@ -193,9 +193,9 @@ CudaBackend::Sizes CudaBackend::sizes(const ModelShape& s, const Limits& limits)
     sizes.input = padded(rows * (widest + kBlock) * 2);
     sizes.normed = exact(s) ? padded(rows * widest * 4) : 0;
     const bool many = rows > kMostDenseRows;
-    sizes.qkv = padded(rows * qkv * 4);
+    sizes.product = padded(rows * qkv * 4);
     if (many)
-        sizes.product = std::max({padded(rows * gate_up * type), padded(rows * std::max(qkv, std::int64_t{s.hidden}) * 4),
+        sizes.product = std::max({sizes.product, padded(rows * gate_up * type), padded(rows * s.hidden * 4),
                                   padded(std::int64_t{limits.max_logit_rows} * s.vocab * 4)});
     sizes.unpacked = rows > kMostFewRows ? kUnpackedBytes : 0;
     sizes.blas = many ? Blas::kWorkspaceBytes : 0;
@@ -244,8 +244,7 @@ Workspace CudaBackend::allocate(const ModelShape& s, const Limits& limits) {
     }
     at_least(input_, size.input);
     if (size.normed) at_least(normed_, size.normed);
-    at_least(qkv_, size.qkv);
-    if (size.product) at_least(product_, size.product);
+    at_least(product_, size.product);
     if (size.unpacked) at_least(unpacked_, size.unpacked);
     if (size.blas) at_least(blas_workspace_, size.blas);
     at_least(attention_scratch_, size.attention_scratch, true);
@@ -632,11 +631,14 @@ void CudaBackend::qkv(const Batch& batch, const Tensor& x, const Norm& norm, con
                         .batch = v};
         return product(v.rows, matrix_of(x), nullptr, norm, linear, ending, false);
     }
-    std::byte* raw = at_least(qkv_, padded(std::int64_t{v.rows} * columns * 4));
+    // Without the bias, which the heads get later: products that only store need no scratch of their own.
+    std::byte* raw = at_least(product_, padded(std::int64_t{v.rows} * columns * 4));
     const Tensor product_tensor = make_tensor(raw, DType::f32, {v.rows, columns});
-    product(v.rows, matrix_of(x), nullptr, norm, linear, ending_of(Ending::Kind::store, product_tensor, linear), false);
-    rotate_and_append(stream_, v, matrix_of(product_tensor), static_cast<int>(columns_of(q) / cache.head_dim), q_norm, k_norm,
-                      rope, rope_table.as<float>(), cache, matrix_of(q));
+    const Linear unbiased{.weight = linear.weight, .bias = {}};
+    product(v.rows, matrix_of(x), nullptr, norm, unbiased, ending_of(Ending::Kind::store, product_tensor, unbiased), false);
+    rotate_and_append(stream_, v, matrix_of(product_tensor), linear.bias.as<const float>(),
+                      static_cast<int>(columns_of(q) / cache.head_dim), q_norm, k_norm, rope, rope_table.as<float>(), cache,
+                      matrix_of(q));
 }
 
 void CudaBackend::attention(const Batch& batch, const Tensor& q, const AttentionParameters& parameters, const KvLayer& kv,

@@ -29,6 +29,7 @@ public:
     std::string_view device() const override { return name_; }
     std::string description() const override;
     std::uint64_t available_bytes() const override;
+    int step_rows() const override { return 1024; }
     std::uint64_t device_used_bytes() const override;
     double measure_device_bandwidth() override;
 
@@ -123,7 +124,7 @@ private:
 
     DeviceMemory arena_;
     DeviceMemory next_x_, next_squares_;
-    DeviceMemory input_, normed_, qkv_, product_, unpacked_, blas_workspace_, attention_scratch_;
+    DeviceMemory input_, normed_, product_, unpacked_, blas_workspace_, attention_scratch_;
     std::array<DeviceMemory, 8> scratch_;
     std::vector<DeviceMemory> uploads_;
     struct Frequencies {

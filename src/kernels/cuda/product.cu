@@ -2,6 +2,7 @@
 
 #include "kernels/cuda/device_math.cuh"
 #include "kernels/cuda/few_rows.h"
+#include "kernels/cuda/pieces.cuh"
 
 namespace narae::kernels::cuda {
 namespace {
@@ -50,19 +51,54 @@ __global__ void __launch_bounds__(kThreads)
 
 // ---- a tile of the weight as 16-bit values ----------------------------------------------------------------------------
 
+// Two codes (their offset taken out) times their scale (plus the minimum), rounded once.
+__device__ __forceinline__ std::uint32_t scaled_pair(std::uint32_t codes, float scale, float minimum) {
+    const float2 two = __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&codes));
+    const __nv_bfloat162 pair =
+        __floats2bfloat162_rn(__fadd_rn(__fmul_rn(two.x, scale), minimum), __fadd_rn(__fmul_rn(two.y, scale), minimum));
+    return *reinterpret_cast<const std::uint32_t*>(&pair);
+}
+
+// A warp unpacks one piece of a strip: every lane eight values of two rows, in runs of 16 bytes (q6: two of 8).
 template <Layout kLayout>
 __global__ void __launch_bounds__(kThreads) unpack_kernel(const Segment w, int begin, int count, int padded, bf16* values) {
-    constexpr int kAtOnce = 8;
-    const std::int64_t index = (std::int64_t{blockIdx.x} * kThreads + threadIdx.x) * kAtOnce;
+    using P = Piece<kLayout>;
+    const int pieces = w.units / P::kUnits, lane = static_cast<int>(threadIdx.x) % 32, g = lane / 4, t = lane % 4;
+    const std::int64_t item = std::int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32;
+    const int strip = static_cast<int>(item / pieces), index = static_cast<int>(item % pieces), row = strip * kStripRows + g;
     wait_for_inputs();
-    if (index >= std::int64_t{count} * padded) return;
-    const int row = static_cast<int>(index / padded), column = static_cast<int>(index % padded);
-    bf16 out[kAtOnce];
+    if (row - g >= count) return;
+    P piece;
+    piece.load(P::source(w, begin / kStripRows + strip, lane), index);
+    const auto unit = [&]<int kUnit>() {
+        std::uint32_t a[2][4];
+        piece.template operand<kUnit, 0>(a[0]);
+        piece.template operand<kUnit, 1>(a[1]);
+        const float2 scale[2] = {piece.template scale<kUnit, 0>(), piece.template scale<kUnit, 1>()};
+        float2 minimum{};
+        if constexpr (kLayout == Layout::q4_minimum) minimum = piece.template minimum<kUnit>();
 #pragma unroll
-    for (int i = 0; i < kAtOnce; ++i)
-        out[i] = __float2bfloat16_rn(column + i < w.columns ? element<kLayout>(w, begin + row, column + i) : 0.0f);
-    const std::int64_t to = std::int64_t{w.natural(begin + row) - begin} * padded + column;
-    *reinterpret_cast<uint4*>(values + to) = *reinterpret_cast<const uint4*>(out);
+        for (int h = 0; h < 2; ++h) {
+            if (row + 8 * h >= count) continue;
+            const float offset = h == 0 ? minimum.x : minimum.y;
+            std::uint32_t words[4];
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const float2& of = scale[i / 2];
+                words[i] = scaled_pair(a[i / 2][i % 2 * 2 + h], h == 0 ? of.x : of.y, offset);
+            }
+            const int column = (index * P::kUnits + kUnit) * kUnitColumns;
+            bf16* to = values + std::int64_t{w.natural(begin + row + 8 * h) - begin} * padded + column;
+            if constexpr (kLayout == Layout::q6) {
+                reinterpret_cast<uint2*>(to)[t] = make_uint2(words[0], words[1]);
+                reinterpret_cast<uint2*>(to + kUnitColumns / 2)[t] = make_uint2(words[2], words[3]);
+            } else {
+                reinterpret_cast<uint4*>(to)[t] = make_uint4(words[0], words[1], words[2], words[3]);
+            }
+        }
+    };
+    unit.template operator()<0>();
+    if constexpr (P::kUnits == 2) unit.template operator()<1>();
 }
 
 // Calls run.template operator()<layout>() for the segment's layout.
@@ -122,9 +158,11 @@ void unpack_rows(const Stream& stream, const Segment& w, int begin, int count, v
     require(w.head_rows == 0 || begin % w.heads.head_dim == 0, "unpack_rows: not from a head's first row");
     const int padded = padded_columns(w);
     for_layout(w.layout, [&]<Layout kLayout>() {
-        if constexpr (!is_dense(kLayout))
-            launch(stream, "unpack_rows", unpack_kernel<kLayout>, dim3(blocks_for(std::int64_t{count} * padded, 8 * kThreads)),
-                   dim3(kThreads), 0, w, begin, count, padded, static_cast<bf16*>(values));
+        if constexpr (!is_dense(kLayout)) {
+            const std::int64_t pieces = blocks_for(count, kStripRows) * std::int64_t{w.units / Piece<kLayout>::kUnits};
+            launch(stream, "unpack_rows", unpack_kernel<kLayout>, dim3(blocks_for(pieces, kThreads / 32)), dim3(kThreads), 0, w,
+                   begin, count, padded, static_cast<bf16*>(values));
+        }
     });
 }
 

@@ -18,6 +18,7 @@ struct HeadNorm {
 struct Heads {
     int count = 0;
     Matrix from = {};
+    const float* bias = nullptr;  // [count * head_dim], added first
     HeadNorm norm = {};
     bool rotates = false;
     bool cached = false;  // into `part` of the cache, otherwise to `to`
@@ -108,6 +109,7 @@ __global__ void __launch_bounds__(kThreads) heads_kernel(const __grid_constant__
         for (int j = 0; j < kAtOnce; ++j) {
             const int i = begin + 32 * j;
             if (i < head_dim) value[j] = load_element(heads.from, from + i);
+            if (i < head_dim && heads.bias) value[j] += heads.bias[head * head_dim + i];
             if (i < rotary_dim) angle[j] = __ldcg(task.rope_table + row * rotary_dim + i);
         }
 #pragma unroll
@@ -158,20 +160,26 @@ void run(const Stream& stream, const char* name, const HeadsTask& task) {
 
 }  // namespace
 
-void rotate_and_append(const Stream& stream, const BatchView& batch, const Matrix& qkv, int heads, const Norm* q_norm,
-                       const Norm* k_norm, const Rope& rope, const float* rope_table, const KvView& kv, const Matrix& q) {
+void rotate_and_append(const Stream& stream, const BatchView& batch, const Matrix& qkv, const float* bias, int heads,
+                       const Norm* q_norm, const Norm* k_norm, const Rope& rope, const float* rope_table, const KvView& kv,
+                       const Matrix& q) {
     HeadsTask task{
         .rows = batch.rows, .head_dim = kv.head_dim, .rope = rope, .rope_table = rope_table, .batch = batch, .kv = kv};
     const std::int64_t k_column = std::int64_t{heads} * kv.head_dim, columns = std::int64_t{kv.kv_heads} * kv.head_dim;
-    task.heads[0] = {.count = heads, .from = qkv, .norm = norm_of(q_norm), .rotates = true, .to = q};
+    const auto bias_from = [&](std::int64_t column) { return bias ? bias + column : nullptr; };
+    task.heads[0] = {.count = heads, .from = qkv, .bias = bias, .norm = norm_of(q_norm), .rotates = true, .to = q};
     task.heads[1] = {.count = kv.kv_heads,
                      .from = from_column(qkv, k_column),
+                     .bias = bias_from(k_column),
                      .norm = norm_of(k_norm),
                      .rotates = true,
                      .cached = true,
                      .part = KvPart::keys};
-    task.heads[2] = {
-        .count = kv.kv_heads, .from = from_column(qkv, k_column + columns), .cached = true, .part = KvPart::values};
+    task.heads[2] = {.count = kv.kv_heads,
+                     .from = from_column(qkv, k_column + columns),
+                     .bias = bias_from(k_column + columns),
+                     .cached = true,
+                     .part = KvPart::values};
     run(stream, "rotate_and_append", task);
 }
 
