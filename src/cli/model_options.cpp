@@ -4,10 +4,12 @@
 #include "base/log.h"
 #include "text/unicode.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <iostream>
 #include <iterator>
+#include <limits>
 #include <random>
 
 namespace narae::cli {
@@ -24,6 +26,8 @@ void add_model_options(CLI::App& verb, ModelOptions& o, bool running) {
         ->check(CLI::IsMember({"auto", "f32", "int8"}));
     verb.add_option("--kv-type,--kv-cache-dtype", o.kv_type, "Keys and values: f32, f16, bf16")
         ->check(CLI::IsMember({"f32", "f16", "bf16"}));
+    verb.add_option("--kv-max", o.kv_max, "Most memory for keys and values: 512M, 4G; 0: as many as the sequences may need")
+        ->transform(CLI::AsSizeValue(false));
     verb.add_option("-c,--ctx-size,--max-model-len", o.context, "Tokens of one sequence; 0: the model's own, at most 4096")
         ->check(CLI::Range(0, 1 << 24));
     verb.add_option("-b,--batch-size", o.batch_rows, "Prompt tokens computed in one step; 0: what keeps the device busy")
@@ -53,6 +57,7 @@ LoadOptions load_options(const ModelOptions& o) {
         if (o.kv_type == kv_type_name(type)) options.kv_type = type;
     options.context = o.context;
     options.max_rows = o.batch_rows;
+    options.kv_bytes = static_cast<std::int64_t>(std::min(o.kv_max, std::uint64_t{std::numeric_limits<std::int64_t>::max()}));
     return options;
 }
 

@@ -20,7 +20,8 @@ struct ModelOptions {
     std::string activations = "auto";
     std::string kv_type;
     int context = 0;
-    int batch_rows = 0;  // 0: what keeps the device busy
+    std::uint64_t kv_max = 0;  // bytes; 0: what the sequences may need
+    int batch_rows = 0;        // 0: what keeps the device busy
 };
 // MODEL, and with `running` also --device, --threads, --activations, --kv-type, --ctx-size, --batch-size.
 void add_model_options(CLI::App& verb, ModelOptions& options, bool running);

@@ -328,8 +328,14 @@ ModelSummary summarize_model(const Checkpoint& checkpoint, const kernels::Backen
 
 Model load_model(Checkpoint checkpoint, const LoadOptions& options) {
     const double start = monotonic_seconds();
+    double last = start;
+    const auto lap = [&] {
+        const double before = std::exchange(last, monotonic_seconds());
+        return last - before;
+    };
     Model model;
     model.backend = kernels::open_backend(options.backend);
+    model.load_times.device = lap();
     ModelSummary summary = summarize_model(checkpoint, *model.backend, options);
     model.checkpoint = std::move(checkpoint);
     model.family = summary.family;
@@ -349,9 +355,12 @@ Model load_model(Checkpoint checkpoint, const LoadOptions& options) {
             model.checkpoint.path.string(), format_bytes(need), model.backend->device(), format_bytes(model.plan.weights),
             format_bytes(need - model.plan.weights), format_bytes(available));
 
+    model.load_times.plan = lap();
     ProgressBar bar(options.progress ? "loading" : "", options.progress ? model.plan.weights : 0, "B");
     Loader(model, by_slot(std::move(summary.weights)), summary.tied_head).run(bar);
+    model.load_times.weights = lap();
     model.workspace = model.backend->allocate(model.shape, model.limits);
+    model.load_times.memory = lap();
     model.load_seconds = monotonic_seconds() - start;
     return model;
 }

@@ -27,6 +27,14 @@ struct LoadOptions {
     bool progress = true;  // a bar on stderr
 };
 
+// Where the seconds of loading went.
+struct LoadTimes {
+    double device = 0.0;   // opening it
+    double plan = 0.0;     // configuration, weight table, memory plan
+    double weights = 0.0;  // reading and packing
+    double memory = 0.0;   // buffers
+};
+
 struct Model {
     Checkpoint checkpoint;  // mapped files that lookup tables still view; configuration and metadata
     const Family* family = nullptr;
@@ -39,6 +47,7 @@ struct Model {
     Decoder decoder;
     kernels::Workspace workspace;
     double load_seconds = 0.0;
+    LoadTimes load_times;
 
     const ModelConfig& config() const { return decoder.config; }
     // How numbers are held and computed: format and kernel per slot, activations, KV type, backend, instruction set.
