@@ -114,5 +114,68 @@ TEST(Scalar, EveryFloat8HasItsValue) {
         EXPECT_TRUE(std::isnan(float8_e5m2_to_float(static_cast<std::uint8_t>(code)))) << code;
 }
 
+// Every code comes back; the middle between two neighbours goes to the even code, the floats beside it to the nearer one.
+void expect_encoding(float (*decode)(std::uint8_t), std::uint8_t (*encode)(float), int last_finite, int sign_bit) {
+    for (int code = 0; code <= last_finite; ++code)
+        for (const int sign : {0, sign_bit}) {
+            const float factor = sign ? -1.0f : 1.0f, low = std::fabs(decode(static_cast<std::uint8_t>(code)));
+            EXPECT_EQ(encode(factor * low), code | sign) << code;
+            if (code == last_finite) continue;
+            const float high = std::fabs(decode(static_cast<std::uint8_t>(code + 1))), middle = (low + high) / 2;
+            EXPECT_EQ(encode(factor * middle), (code + code % 2) | sign) << code;
+            EXPECT_EQ(encode(factor * std::nextafter(middle, 0.0f)), code | sign) << code;
+            EXPECT_EQ(encode(factor * std::nextafter(middle, kInfinity)), (code + 1) | sign) << code;
+        }
+    EXPECT_EQ(encode(std::numeric_limits<float>::denorm_min()), 0);
+    EXPECT_EQ(encode(-std::numeric_limits<float>::denorm_min()), sign_bit);
+}
+
+TEST(Scalar, EveryFloat8ComesBackAndFloatsRoundToTheNearest) {
+    expect_encoding(float8_e4m3_to_float, float_to_float8_e4m3, 0x7e, 0x80);
+    for (const float large : {449.0f, 464.0f, 480.0f, 1e30f, kInfinity}) {
+        EXPECT_EQ(float_to_float8_e4m3(large), 0x7e) << large;
+        EXPECT_EQ(float_to_float8_e4m3(-large), 0xfe) << large;
+    }
+    expect_encoding(float8_e5m2_to_float, float_to_float8_e5m2, 0x7b, 0x80);
+    EXPECT_EQ(float_to_float8_e5m2(std::nextafter(61440.0f, 0.0f)), 0x7b);
+    EXPECT_EQ(float_to_float8_e5m2(61440.0f), 0x7c);
+    EXPECT_EQ(float_to_float8_e5m2(-kInfinity), 0xfc);
+    for (const std::uint32_t bits : {0x7f800001u, 0x7fc00000u, 0xff800001u, 0xffffffffu}) {
+        const auto nan = std::bit_cast<float>(bits);
+        EXPECT_TRUE(std::isnan(float8_e4m3_to_float(float_to_float8_e4m3(nan)))) << bits;
+        EXPECT_TRUE(std::isnan(float8_e5m2_to_float(float_to_float8_e5m2(nan)))) << bits;
+    }
+}
+
+TEST(Scalar, Float4HasEightMagnitudes) {
+    const float magnitudes[] = {0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f};
+    for (int code = 0; code < 256; ++code) {  // the upper bits do not matter
+        const float expected = (code & 8) != 0 ? -magnitudes[code & 7] : magnitudes[code & 7];
+        EXPECT_EQ(bits_of(float4_e2m1_to_float(static_cast<std::uint8_t>(code))), bits_of(expected)) << code;
+    }
+    expect_encoding(float4_e2m1_to_float, float_to_float4_e2m1, 7, 8);
+    for (const float large : {6.5f, 7.0f, 8.0f, 1e30f, kInfinity}) {
+        EXPECT_EQ(float_to_float4_e2m1(large), 7) << large;
+        EXPECT_EQ(float_to_float4_e2m1(-large), 15) << large;
+    }
+    EXPECT_EQ(float_to_float4_e2m1(std::numeric_limits<float>::quiet_NaN()), 0);
+    EXPECT_EQ(float_to_float4_e2m1(-std::numeric_limits<float>::quiet_NaN()), 0);
+}
+
+TEST(Scalar, EveryE8m0IsAPowerOfTwo) {
+    for (int code = 0; code < 255; ++code) {
+        const float value = float8_e8m0_to_float(static_cast<std::uint8_t>(code));
+        EXPECT_EQ(static_cast<double>(value), std::ldexp(1.0, code - 127)) << code;
+        EXPECT_EQ(float_to_float8_e8m0(value), code);
+        EXPECT_EQ(float_to_float8_e8m0(1.5f * value), code + 1) << code;
+        EXPECT_EQ(float_to_float8_e8m0(std::nextafter(1.5f * value, 0.0f)), code) << code;
+    }
+    EXPECT_TRUE(std::isnan(float8_e8m0_to_float(255)));
+    EXPECT_EQ(float_to_float8_e8m0(0.0f), 0);
+    EXPECT_EQ(float_to_float8_e8m0(-0.0f), 0);
+    for (const float none : {-1.0f, kInfinity, -kInfinity, std::numeric_limits<float>::quiet_NaN(), 0x1.8p127f})
+        EXPECT_EQ(float_to_float8_e8m0(none), 255) << none;
+}
+
 }  // namespace
 }  // namespace narae::test
