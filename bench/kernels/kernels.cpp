@@ -86,7 +86,7 @@ int main(int count, char** arguments) {
             packed.name = shape.name;
             const std::vector<std::byte> blocks =
                 random_blocks(static_cast<std::size_t>(shape.out * packed.format->row_bytes(shape.in)));
-            packed.buffers = {blocks};
+            packed.buffers = {std::span<const std::byte>(blocks)};
             for (const int rows : {1, 8, 512}) {
                 const std::size_t copies = rows >= 512 ? 1 : std::clamp<std::size_t>(kSpread / blocks.size(), 1, 4000);
                 std::vector<std::unique_ptr<DeviceWeight>> weights;

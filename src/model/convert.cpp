@@ -208,8 +208,8 @@ CheckpointToSave convert(const Checkpoint& checkpoint, const ConvertOptions& opt
         result.weights.push_back({to_gguf ? weight.slot.gguf : weight.slot.hf, shape, format,
                                   [found, produce, progress = options.progress](std::span<std::byte> target) {
                                       produce(target);
-                                      const StoredWeight& stored = *produce.found->stored;
-                                      stored.packed.file->release_pages(stored.packed.codes());
+                                      const PackedWeight& packed = produce.found->stored->packed;
+                                      if (packed.file) packed.file->release_pages(packed.codes());
                                       if (progress) progress(target.size());
                                   }});
     }

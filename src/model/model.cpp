@@ -68,7 +68,7 @@ WeightMap by_slot(std::vector<FoundWeight> found) {
 PackedWeight as_linear(const FoundWeight& found, Naming naming, Buffer& storage) {
     PackedWeight weight = found.stored->packed;
     if (naming != Naming::hugging_face || !found.slot.hf_transposed) return weight;
-    if (weight.format->block != 1)
+    if (!weight.format->dtype)
         throw_error<BadFileError>("{}: format {} cannot be transposed, need a dense tensor", weight.name, weight.format->name);
     const std::int64_t in = weight.out, out = weight.in, size = weight.format->block_bytes;
     storage = Buffer(static_cast<std::size_t>(in * out * size));
@@ -167,7 +167,7 @@ private:
         for (const auto& slot : slots) {
             const FoundWeight& found = map_.at(slot);
             parts.push_back(as_linear(found, model_.checkpoint.naming, transposed[parts.size()]));
-            found.stored->packed.file->prefetch(found.stored->packed.codes());
+            if (const PackedWeight& packed = found.stored->packed; packed.file) packed.file->prefetch(packed.codes());
             bytes += parts.back().bytes();
         }
         const kernels::DeviceWeight* weight =
@@ -175,7 +175,7 @@ private:
                                           : model_.backend->prepare(parts, fuse, model_.activations));
         for (const auto& slot : slots) {
             const PackedWeight& packed = map_.at(slot).stored->packed;
-            packed.file->release_pages(packed.codes());
+            if (packed.file) packed.file->release_pages(packed.codes());
         }
         bar_->advance(bytes);
         return weight;

@@ -70,12 +70,12 @@ TEST(Format, ValidateNamesWhatIsWrong) {
         EXPECT_THROW(unpack_all(weight), BadFileError);
     };
     expect_error([](PackedWeight& w) { w.in = 48; }, "rows of 48 elements, format q4_0 needs a multiple of 32");
-    expect_error([](PackedWeight& w) { w.out = 4; }, "108 bytes, shape [4, 64] in format q4_0 needs 144");
+    expect_error([](PackedWeight& w) { w.out = 4; }, "108 bytes of codes, shape [4, 64] in format q4_0 needs 144");
     expect_error([](PackedWeight& w) { w.out = 0; }, "need positive dimensions");
     expect_error([](PackedWeight& w) { w.in = -32; }, "need positive dimensions");
-    expect_error([](PackedWeight& w) { w.buffers.clear(); }, "0 buffers");
-    expect_error([](PackedWeight& w) { w.buffers.push_back(w.buffers[0]); }, "2 buffers");
-    expect_error([](PackedWeight& w) { w.buffers[0] = w.buffers[0].first(107); }, "107 bytes");
+    expect_error([](PackedWeight& w) { w.buffers.clear(); }, "0 buffers of codes, format q4_0 needs 1");
+    expect_error([](PackedWeight& w) { w.buffers.push_back(w.buffers[0]); }, "2 buffers of codes");
+    expect_error([](PackedWeight& w) { w.buffers[0] = w.codes().first(107); }, "107 bytes of codes");
     expect_error(
         [](PackedWeight& w) {
             w.out = std::int64_t{1} << 62;

@@ -2,7 +2,10 @@
 
 #include "base/error.h"
 #include "formats/ggml_blocks.h"
+#include "formats/int_groups.h"
+#include "formats/scales.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numbers>
@@ -38,7 +41,11 @@ OwnedWeight empty_weight(const Format& format, std::int64_t out, std::int64_t in
     NARAE_CHECK(out > 0 && in > 0 && in % format.block == 0, "shape [{}, {}] in format {}", out, in, format.name);
     const auto bytes = static_cast<std::size_t>(out * format.row_bytes(in));
     OwnedWeight owned{Buffer(offset + bytes), {}};
-    owned.weight = {&format, out, in, {owned.buffer.bytes().subspan(offset)}, std::string(format.name)};
+    owned.weight.format = &format;
+    owned.weight.out = out;
+    owned.weight.in = in;
+    owned.weight.buffers = {std::span<const std::byte>(owned.buffer.bytes().subspan(offset))};
+    owned.weight.name = format.name;
     return owned;
 }
 
@@ -59,6 +66,62 @@ void fill_blocks(std::span<std::byte> bytes, TypicalScale typical, Random& rando
     }
 }
 
+// Another scaling than the usual one, so that small weights have several groups too.
+Scaling small_scaling(const Format& format) {
+    Scaling scaling = format.scaling;
+    if (scaling.columns > 32 && scaling.columns != kWhole) scaling.columns = 32;
+    if (scaling.rows > 16 && scaling.rows != kWhole) scaling.rows = 16;
+    return scaling;
+}
+
+std::vector<BufferRole> open_buffers(const Format& format, std::uint64_t seed) {
+    if (int_bits(format) == 0) return {};
+    switch (seed % 4) {
+        case 0:
+            return {BufferRole::zeros, BufferRole::group_index};
+        case 1:
+            return {};
+        case 2:
+            return {BufferRole::offsets};
+        default:
+            return {BufferRole::zeros};
+    }
+}
+
+// Columns take the groups by turns, as after a sorting by importance.
+void fill_group_index(const OwnedWeight& owned) {
+    const std::span<std::byte> index = owned.bytes_of(BufferRole::group_index);
+    const std::int64_t groups = scale_grid(owned.weight).columns;
+    for (std::size_t column = 0; column < index.size() / 4; ++column) {
+        const auto group = static_cast<std::int32_t>(static_cast<std::int64_t>(column) * 7 % groups);
+        std::memcpy(&index[column * 4], &group, sizeof group);
+    }
+}
+
+// The same weight, every buffer at its own odd place.
+OwnedWeight shifted(const OwnedWeight& from, std::size_t offset) {
+    std::size_t bytes = 0;
+    for (const PackedBuffer& buffer : from.weight.buffers) bytes += (buffer.bytes.size() + 63) / 64 * 64 + 64;
+    OwnedWeight to{Buffer(bytes), from.weight};
+    std::size_t at = 0;
+    for (PackedBuffer& buffer : to.weight.buffers) {
+        const std::span<std::byte> place = to.buffer.bytes().subspan(at + offset, buffer.bytes.size());
+        std::ranges::copy(buffer.bytes, place.begin());
+        buffer.bytes = place;
+        at += (place.size() + 63) / 64 * 64 + 64;
+    }
+    return to;
+}
+
+OwnedWeight random_scaled_weight(const Format& format, std::int64_t out, std::int64_t in, std::uint64_t seed,
+                                 std::size_t offset) {
+    OwnedWeight owned =
+        make_weight(format, out, in, small_scaling(format), open_buffers(format, seed), std::string(format.name));
+    fill_group_index(owned);
+    format.pack_weight(random_values(static_cast<std::size_t>(out * in), seed, kDeviation).data(), owned);
+    return shifted(owned, offset);
+}
+
 }  // namespace
 
 std::vector<float> random_values(std::size_t count, std::uint64_t seed, float deviation) {
@@ -69,6 +132,12 @@ std::vector<float> random_values(std::size_t count, std::uint64_t seed, float de
 }
 
 OwnedWeight pack_weight(const Format& format, std::int64_t out, std::int64_t in, std::span<const float> values) {
+    if (format.pack_weight) {
+        NARAE_CHECK(values.size() == static_cast<std::size_t>(out * in), "{} values for [{}, {}]", values.size(), out, in);
+        OwnedWeight owned = make_weight(format, out, in, format.scaling);
+        format.pack_weight(values.data(), owned);
+        return owned;
+    }
     NARAE_CHECK(format.pack && values.size() == static_cast<std::size_t>(out * in), "{} values for [{}, {}] in format {}",
                 values.size(), out, in, format.name);
     OwnedWeight owned = empty_weight(format, out, in, 0);
@@ -77,6 +146,7 @@ OwnedWeight pack_weight(const Format& format, std::int64_t out, std::int64_t in,
 }
 
 OwnedWeight random_weight(const Format& format, std::int64_t out, std::int64_t in, std::uint64_t seed, std::size_t offset) {
+    if (format.pack_weight) return random_scaled_weight(format, out, in, seed, offset);
     OwnedWeight owned = empty_weight(format, out, in, offset);
     const std::span<std::byte> codes = owned.buffer.bytes().subspan(offset);
     if (format.pack) {

@@ -19,7 +19,7 @@ bool meets_int8(const PackedWeight& part, Activations activations) {
 std::string fallback_of(const PackedWeight& part) {
     const Kind kind = kind_of(*part.format);
     const double bits = static_cast<double>(panel_bytes(kind, kSuperBlock)) * 8 / (kPanelRows * kSuperBlock);
-    const double file_bits = static_cast<double>(part.format->block_bytes) * 8 / static_cast<double>(part.format->block);
+    const double file_bits = part.bits_per_weight();
     if (bits <= file_bits) return "";
     return fmt::format("{} is unpacked to {:.4g} bits a weight (in the file {:.4g})", part.format->name, bits, file_bits);
 }
