@@ -6,6 +6,8 @@ needs: tools/oracle/setup --quantizers                       FOLDER: where that 
 Each subject is SUBJECT.json (the cases, and where their arrays lie) and SUBJECT.bin (the arrays, little-endian, C order):
   int_groups   compressed-tensors (observer, quantize, dequantize), AutoAWQ's pseudo_quantize_tensor, AutoGPTQ's and GPTQModel's
                Quantizer, AutoGPTQ's QuantLinear with a group index (what a layer of it multiplies with)
+  bitsandbytes nf4 and fp4 with and without double quantization, rows of LLM.int8(): bitsandbytes' definitions in torch
+  floats       compressed-tensors' fp8 (tensor, channel, block, group, MXFP8), MXFP4 and NVFP4; transformers' fine-grained fp8
 Arrays of bfloat16 and float8 are stored by their bits (u2, u1).
 """
 import argparse
@@ -225,7 +227,194 @@ def int_groups(sources):
     return subject
 
 
-SUBJECTS = [int_groups]
+# ---- bitsandbytes -----------------------------------------------------------------------------------------------------
+
+
+def default_kernels():
+    """bitsandbytes' own definitions of its operations, in torch. Its library for the CPU, which stands before them, is not exact:
+    it finds codes of quantize_blockwise by a table of 16 bits, and its AVX512 code begins a block of dequantize_4bit with each row.
+    """
+    import bitsandbytes._ops as operations
+    import bitsandbytes.backends.default.ops as default
+
+    found, original = {}, operations.register_kernel
+    operations.register_kernel = lambda name, device: lambda function: found.setdefault(name.removeprefix("bitsandbytes::"), function)
+    importlib.reload(default)
+    operations.register_kernel = original
+    return found
+
+
+def bitsandbytes_4bit(subject, random):
+    from bitsandbytes import functional
+
+    kernels = default_kernels()
+    dynamic = functional.create_dynamic_map()
+    subject.add({"format": "dynamic"}, numbers=dynamic)
+    differing = {"dequantize_4bit": 0, "quantize_blockwise": 0}
+    shapes = [((16, 96), 64), ((5, 33), 32), ((7, 65), 128), ((1, 1), 64), ((40, 64), 4096), ((3, 64), 64)]
+    for kind in ("nf4", "fp4"):
+        book = functional.get_4bit_type(kind, device="cpu")
+        subject.add({"format": kind + "_book"}, numbers=book)
+        for shape, block in shapes + [((550, 32), 32)]:
+            w = torch.tensor(random.normal(0, 0.05, shape), dtype=torch.float32).to(torch.bfloat16).float()
+            if shape == (3, 64):
+                w = torch.stack([w[0] * 1e-30, torch.zeros(64), torch.linspace(-1, 1, 64)])
+            packed, absmax = kernels["quantize_4bit"](w, block, kind, torch.uint8)
+            case = {"format": kind, "shape": list(shape), "columns": block}
+            if shape != (550, 32):
+                values = kernels["dequantize_4bit"](packed, absmax, block, kind, shape, torch.float32)
+                subject.add(case, input=w, codes=packed, scales=absmax, values=values)
+                theirs = functional.dequantize_4bit(packed, functional.QuantState(
+                    absmax=absmax, shape=w.shape, dtype=torch.float32, blocksize=block, code=book, quant_type=kind))
+                differing["dequantize_4bit"] += int((theirs != values).sum())
+            if shape in ((16, 96), (550, 32)):  # 24 scales, and 550: three nested blocks, the last one cut off
+                offset = absmax.mean()
+                codes, nested = kernels["quantize_blockwise"](absmax - offset, dynamic, 256)
+                scales = kernels["dequantize_blockwise"](codes, nested, dynamic, 256, torch.float32) + offset
+                differing["quantize_blockwise"] += int((functional.quantize_blockwise(absmax - offset, blocksize=256)[0] != codes).sum())
+                arrays = {"nested_scales": nested, "nested_offset": offset.reshape(1), "scales": codes, "numbers": scales, "absmax": absmax}
+                if shape == (16, 96):
+                    values = kernels["dequantize_4bit"](packed, scales, block, kind, shape, torch.float32)
+                    arrays |= {"input": w, "codes": packed, "values": values}
+                elif kind == "fp4":
+                    continue
+                subject.add(case | {"nested": 256}, **arrays)
+    print("values and codes that the library for the CPU gives otherwise:", differing)
+
+
+def bitsandbytes_int8(subject, random):
+    w = torch.tensor(random.normal(0, 0.05, (6, 40)), dtype=torch.float32)
+    w[1] = 0.0
+    w[2] *= 1e-6
+    w[3] *= 1e5
+    w[4, :8] = torch.tensor([127.0, 0.5, 1.5, -0.5, -2.5, 126.5, -126.5, -127.0])  # ties
+    w[4, 8:] = 3.0
+    # Rows whose codes tell 1 / scale * 127 from 127 / scale.
+    rows = torch.tensor(random.normal(0, 0.05, (50000, 8)), dtype=torch.float16).float()
+    largest = rows.abs().amax(1, keepdim=True)
+    chosen = (torch.round(rows * (largest.reciprocal() * 127)) != torch.round(rows * (127 * torch.ones_like(largest) / largest))).any(1)
+    assert chosen.sum() >= 8
+    for source in (w.to(torch.bfloat16), rows[chosen][:8]):
+        codes, scales, _ = torch.ops.bitsandbytes.int8_vectorwise_quant(source.to(torch.float16))
+        values = torch.ops.bitsandbytes.int8_vectorwise_dequant(codes, scales)
+        subject.add({"format": "llm_int8", "shape": list(source.shape)}, input=source.float(), codes=codes, scales=scales, values=values)
+
+
+def bitsandbytes_formats(sources):
+    subject = Subject("bitsandbytes", f"bitsandbytes {version('bitsandbytes')}")
+    random = np.random.default_rng(2)
+    bitsandbytes_4bit(subject, random)
+    bitsandbytes_int8(subject, random)
+    return subject
+
+
+# ---- floats -----------------------------------------------------------------------------------------------------------
+
+
+def float_weights(random, shape):
+    w = random.normal(0, 0.05, shape)
+    w[1] = np.abs(w[1]) * 40
+    w[2] *= 1e-6
+    w[3, :32] = 0.0
+    w[4] = np.tile([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5.0, 6.0, -0.25, -0.75, -1.25, -1.75, -2.5, -3.5, -5.0, -6.0], shape[1] // 16)
+    w[5, 16:] = -0.0                         # also after the largest values of the group
+    w[6] = random.standard_t(2, shape[1]) * 3
+    return torch.tensor(w, dtype=torch.float32)
+
+
+def compressed_tensors_fp8(subject, weight):
+    from compressed_tensors.quantization import QuantizationArgs
+    from compressed_tensors.quantization.lifecycle.forward import dequantize, quantize
+
+    for strategy, block in [("tensor", [0, 0]), ("channel", [1, 0]), ("block", [16, 32]), ("group", [1, 32])]:
+        for name, dtype in DTYPES.items():
+            sizes = {"block": {"block_structure": block}, "group": {"group_size": 32}}.get(strategy, {})
+            args = QuantizationArgs(num_bits=8, type="float", symmetric=True, strategy=strategy, **sizes)
+            source = weight[:, :32] if strategy == "group" else weight  # the library takes whole groups only
+            w = source.to(dtype)
+            scale, zero, _ = compressed_tensors_parameters(w, args)
+            codes = quantize(w, scale, zero, args, dtype=torch.float8_e4m3fn)
+            values = dequantize(codes, scale, None, args)
+            assert scale.dtype == values.dtype == dtype
+            subject.add({"format": "fp8_e4m3", "rule": "compressed_tensors", "model": name, "scales": name, "block": block},
+                        input=source, codes=codes, scales=scale, values=values)
+    for name, dtype in DTYPES.items():       # MXFP8
+        args = QuantizationArgs(num_bits=8, type="float", symmetric=True, strategy="group", group_size=32, scale_dtype=torch.uint8,
+                                zp_dtype=torch.uint8)
+        from compressed_tensors.compressors.mx_utils import compress_mx_scale
+        w = weight[:, :32].to(dtype)
+        scale, zero, _ = compressed_tensors_parameters(w, args)
+        codes = quantize(w, scale, zero, args, dtype=torch.float8_e4m3fn)
+        values = dequantize(codes, scale.float(), None, args)
+        subject.add({"format": "fp8_e4m3", "rule": "compressed_tensors", "model": name, "scales": "F8_E8M0", "block": [1, 32]},
+                    input=weight[:, :32], codes=codes, scales=compress_mx_scale(scale, torch.uint8), values=values)
+
+
+def transformers_fp8(subject, weight):
+    from transformers.integrations.finegrained_fp8 import Fp8Dequantize, Fp8Quantize
+
+    for fmt, name in ((None, "F32"), ("ue8m0", "F8_E8M0")):
+        config = types.SimpleNamespace(weight_block_size=(8, 16), scale_fmt=fmt)
+        quantizer = types.SimpleNamespace(quantization_config=config)
+        found = Fp8Quantize(quantizer)._quantize_one("w.weight", weight)
+        codes, scales = found["w.weight"], found["w.weight_scale_inv"]
+        values = Fp8Dequantize(quantizer)._dequantize_one(codes, scales, output_dtype=torch.float32)
+        subject.add({"format": "fp8_e4m3", "rule": "transformers", "model": "F32", "scales": name, "block": [8, 16]},
+                    input=weight, codes=codes, scales=scales, values=values)
+    # A grid of other blocks than the configuration says: 24 rows and 48 columns under 2 x 3 scales.
+    scales = torch.tensor([[0.5, -3e-4, 7.0], [1e-3, 1.0, 0.03]])
+    values = Fp8Dequantize(quantizer)._dequantize_one(codes, scales, output_dtype=torch.float32)
+    subject.add({"format": "fp8_e4m3", "rule": "", "model": "F32", "scales": "F32", "block": [12, 16]},
+                codes=codes, scales=scales, values=values)
+
+
+def compressed_tensors_fp4(subject, weight):
+    from compressed_tensors.compressors import BaseCompressor
+    from compressed_tensors.quantization import QuantizationScheme
+    from compressed_tensors.quantization.quant_scheme import preset_name_to_scheme
+    from compressed_tensors.quantization.lifecycle.forward import dequantize
+
+    for preset, kind in (("MXFP4A16", "mxfp4-pack-quantized"), ("NVFP4A16", "nvfp4-pack-quantized")):
+        scheme = preset_name_to_scheme(preset, ["Linear"])
+        compressor = BaseCompressor.get_value_from_registry(kind)
+        for name, dtype in DTYPES.items():
+            # Rows 2 and 3 alone are so small that the global scale overflows float16, and becomes 1.
+            for source in [weight, weight[2:4]] if preset[0] == "N" else [weight[:, :32]]:
+                w = source.to(dtype)
+                scale, zero, whole = compressed_tensors_parameters(w, scheme.weights)
+                state = {"weight": w, "weight_scale": scale, "weight_zero_point": zero}
+                if whole is not None:
+                    state["weight_global_scale"] = whole
+                packed = compressor.compress(state, scheme)
+                arrays = {"input": source, "codes": packed["weight_packed"], "scales": packed["weight_scale"]}
+                if whole is not None:
+                    arrays["global_scale"] = whole
+                values = compressor.decompress(dict(packed), scheme)["weight"]
+                assert values.dtype == torch.bfloat16
+                # The same in float32, where nothing is rounded to bfloat16.
+                table = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0])
+                bytes_ = packed["weight_packed"].int()
+                numbers = table[torch.stack([bytes_ & 15, bytes_ >> 4], -1).reshape(w.shape)]
+                stored = (2.0 ** (packed["weight_scale"].float() - 127) if whole is None else packed["weight_scale"].float())
+                exact = dequantize(numbers, stored, None, scheme.weights, global_scale=whole)
+                assert exact.dtype == torch.float32 and torch.equal(exact.to(torch.bfloat16), values)
+                subject.add({"format": preset[:-3].lower(), "rule": "compressed_tensors", "model": name,
+                             "scales": "F8_E8M0" if whole is None else "F8_E4M3", "block": [1, 32 if whole is None else 16]},
+                            **arrays, values=exact)
+
+
+def floats(sources):
+    libraries = [f"{name} {version(name)}" for name in ("compressed-tensors", "llmcompressor", "transformers")]
+    subject = Subject("floats", ", ".join(libraries))
+    random = np.random.default_rng(3)
+    weight = float_weights(random, (24, 48))
+    compressed_tensors_fp8(subject, weight)
+    transformers_fp8(subject, weight)
+    compressed_tensors_fp4(subject, weight[:12])
+    return subject
+
+
+SUBJECTS = [int_groups, bitsandbytes_formats, floats]
 
 
 def main():
