@@ -8,6 +8,7 @@
 #include "tensor/scalar.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -54,13 +55,17 @@ float scale_at(const PackedWeight& weight, std::int64_t index) {
 void unpack(const PackedWeight& weight, std::int64_t row_begin, std::int64_t row_end, float* values) {
     NARAE_CHECK(0 <= row_begin && row_begin <= row_end && row_end <= weight.out, "rows {} to {} of {}", row_begin, row_end,
                 weight.out);
+    std::array<float, 1 << kBits> numbers;
+    for (std::size_t code = 0; code < numbers.size(); ++code)
+        numbers[code] = float4_e2m1_to_float(static_cast<std::uint8_t>(code));
     const std::int64_t groups = scale_grid(weight).columns;
     for (std::int64_t row = row_begin; row < row_end; ++row) {
         const std::byte* codes = weight.codes().data() + row * row_bytes(weight);
-        float scale = 0.0f;
-        for (std::int64_t column = 0; column < weight.in; ++column) {
-            if (column % weight.scaling.columns == 0) scale = scale_at(weight, row * groups + column / weight.scaling.columns);
-            *values++ = float4_e2m1_to_float(static_cast<std::uint8_t>(load_code(codes, column, kBits))) * scale;
+        for (std::int64_t group = 0; group < groups; ++group) {
+            const float scale = scale_at(weight, row * groups + group);
+            const std::int64_t begin = group * weight.scaling.columns;
+            for (std::int64_t column = begin; column < std::min(begin + weight.scaling.columns, weight.in); ++column)
+                *values++ = numbers[static_cast<std::size_t>(load_code(codes, column, kBits))] * scale;
         }
     }
 }

@@ -7,6 +7,7 @@
 #include "tensor/scalar.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -25,18 +26,26 @@ std::vector<BufferSize> buffers(const PackedWeight& weight) {
                                                   static_cast<std::uint64_t>(grid.columns), weight.scaling.dtype)}};
 }
 
+std::array<float, 256> make_numbers() {
+    std::array<float, 256> numbers{};
+    for (std::size_t code = 0; code < numbers.size(); ++code)
+        numbers[code] = float8_e4m3_to_float(static_cast<std::uint8_t>(code));
+    return numbers;
+}
+
 void unpack(const PackedWeight& weight, std::int64_t row_begin, std::int64_t row_end, float* values) {
     NARAE_CHECK(0 <= row_begin && row_begin <= row_end && row_end <= weight.out, "rows {} to {} of {}", row_begin, row_end,
                 weight.out);
+    static const std::array<float, 256> numbers = make_numbers();
     const std::span<const std::byte> scales = weight.bytes_of(BufferRole::scales);
     const Scaling& scaling = weight.scaling;
     const std::int64_t groups = scale_grid(weight).columns;
     const std::byte* codes = weight.codes().data() + row_begin * weight.in;
     for (std::int64_t row = row_begin; row < row_end; ++row)
-        for (std::int64_t column = 0; column < weight.in; ++column) {
-            const std::int64_t block = row / scaling.rows * groups + column / scaling.columns;
-            *values++ =
-                float8_e4m3_to_float(std::to_integer<std::uint8_t>(*codes++)) * load_number(scales, scaling.dtype, block);
+        for (std::int64_t group = 0; group < groups; ++group) {
+            const float scale = load_number(scales, scaling.dtype, row / scaling.rows * groups + group);
+            const std::int64_t count = std::min(scaling.columns, weight.in - group * scaling.columns);
+            for (std::int64_t i = 0; i < count; ++i) *values++ = numbers[std::to_integer<std::size_t>(*codes++)] * scale;
         }
 }
 

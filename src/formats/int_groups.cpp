@@ -17,23 +17,18 @@ namespace {
 
 constexpr int kFewestBits = 2, kMostBits = 8;
 
-// The group of each column, where it is not column / scaling.columns.
-class GroupOfColumn {
-public:
-    explicit GroupOfColumn(const PackedWeight& weight)
-        : index_(weight.bytes_of(BufferRole::group_index)), group_size_(weight.scaling.columns) {}
-
-    std::int64_t operator()(std::int64_t column) const {
-        if (index_.empty()) return column / group_size_;
-        std::int32_t group;
-        std::memcpy(&group, index_.data() + column * static_cast<std::int64_t>(sizeof group), sizeof group);
-        return group;
+// The group of each column.
+std::vector<std::int32_t> groups_of_columns(const PackedWeight& weight) {
+    std::vector<std::int32_t> groups(static_cast<std::size_t>(weight.in));
+    const std::span<const std::byte> index = weight.bytes_of(BufferRole::group_index);
+    if (!index.empty()) {
+        std::memcpy(groups.data(), index.data(), index.size());
+        return groups;
     }
-
-private:
-    std::span<const std::byte> index_;
-    std::int64_t group_size_;
-};
+    for (std::int64_t column = 0; column < weight.in; ++column)
+        groups[static_cast<std::size_t>(column)] = static_cast<std::int32_t>(column / weight.scaling.columns);
+    return groups;
+}
 
 template <int kBits>
 std::vector<BufferSize> buffers(const PackedWeight& weight) {
@@ -61,7 +56,7 @@ void unpack(const PackedWeight& weight, std::int64_t row_begin, std::int64_t row
                 weight.out);
     const auto row_bytes = static_cast<std::int64_t>(code_stream_bytes(static_cast<std::uint64_t>(weight.in), kBits));
     const std::int64_t groups = scale_grid(weight).columns;
-    const GroupOfColumn group_of(weight);
+    const std::vector<std::int32_t> group_of = groups_of_columns(weight);
     const std::span<const std::byte> all_scales = weight.bytes_of(BufferRole::scales),
                                      zeros = weight.bytes_of(BufferRole::zeros),
                                      all_offsets = weight.bytes_of(BufferRole::offsets);
@@ -78,7 +73,7 @@ void unpack(const PackedWeight& weight, std::int64_t row_begin, std::int64_t row
         const std::byte* codes = weight.codes().data() + row * row_bytes;
         for (std::int64_t column = 0; column < weight.in; ++column) {
             const int code = load_code(codes, column, kBits);
-            const auto group = static_cast<std::size_t>(group_of(column));
+            const auto group = static_cast<std::size_t>(group_of[static_cast<std::size_t>(column)]);
             *values++ = all_offsets.empty() ? static_cast<float>(code - zero[group]) * scales[group]
                                             : std::fma(static_cast<float>(code), scales[group], offsets[group]);
         }
@@ -282,10 +277,10 @@ void pack_int_groups(const IntRounding& rounding, const float* values, const Own
     const DType dtype = weight.scaling.dtype;
     const ScaleGrid grid = scale_grid(weight);
     const auto row_bytes = static_cast<std::int64_t>(code_stream_bytes(static_cast<std::uint64_t>(weight.in), rounding.bits));
-    const GroupOfColumn group_of(weight);
+    const std::vector<std::int32_t> group_of = groups_of_columns(weight);
     std::vector<std::vector<std::int64_t>> columns_of(static_cast<std::size_t>(grid.columns));
     for (std::int64_t column = 0; column < weight.in; ++column)
-        columns_of[static_cast<std::size_t>(group_of(column))].push_back(column);
+        columns_of[static_cast<std::size_t>(group_of[static_cast<std::size_t>(column)])].push_back(column);
 
     std::vector<float> group;
     for (std::int64_t block = 0; block < grid.rows; ++block) {

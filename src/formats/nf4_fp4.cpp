@@ -109,11 +109,13 @@ void unpack(const PackedWeight& weight, std::int64_t row_begin, std::int64_t row
     const std::int64_t begin = row_begin * weight.in, end = row_end * weight.in, block = weight.scaling.columns;
     std::array<float, 16> numbers;
     std::memcpy(numbers.data(), book.data(), sizeof numbers);
-    float scale = 0.0f;
-    for (std::int64_t i = begin; i < end; ++i) {
-        if (i == begin || i % block == 0) scale = scale_at(weight, i / block);
-        const int byte = std::to_integer<int>(codes[static_cast<std::size_t>(i / 2)]);
-        *values++ = numbers[static_cast<std::size_t>(i % 2 == 0 ? byte >> 4 : byte & 15)] * scale;
+    for (std::int64_t i = begin; i < end;) {
+        const float scale = scale_at(weight, i / block);
+        const std::int64_t block_end = std::min(end, (i / block + 1) * block);
+        for (; i < block_end; ++i) {
+            const int byte = std::to_integer<int>(codes[static_cast<std::size_t>(i / 2)]);
+            *values++ = numbers[static_cast<std::size_t>(i % 2 == 0 ? byte >> 4 : byte & 15)] * scale;
+        }
     }
 }
 

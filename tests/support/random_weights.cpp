@@ -67,10 +67,14 @@ void fill_blocks(std::span<std::byte> bytes, TypicalScale typical, Random& rando
 }
 
 // Another scaling than the usual one, so that small weights have several groups too.
-Scaling small_scaling(const Format& format) {
+Scaling small_scaling(const Format& format, std::uint64_t seed) {
     Scaling scaling = format.scaling;
     if (scaling.columns > 32 && scaling.columns != kWhole) scaling.columns = 32;
     if (scaling.rows > 16 && scaling.rows != kWhole) scaling.rows = 16;
+    if ((format.name == "nf4" || format.name == "fp4") && seed % 2 == 1) {
+        scaling.dtype = DType::u8;
+        scaling.nested = 256;
+    }
     return scaling;
 }
 
@@ -116,7 +120,7 @@ OwnedWeight shifted(const OwnedWeight& from, std::size_t offset) {
 OwnedWeight random_scaled_weight(const Format& format, std::int64_t out, std::int64_t in, std::uint64_t seed,
                                  std::size_t offset) {
     OwnedWeight owned =
-        make_weight(format, out, in, small_scaling(format), open_buffers(format, seed), std::string(format.name));
+        make_weight(format, out, in, small_scaling(format, seed), open_buffers(format, seed), std::string(format.name));
     fill_group_index(owned);
     format.pack_weight(random_values(static_cast<std::size_t>(out * in), seed, kDeviation).data(), owned);
     return shifted(owned, offset);
