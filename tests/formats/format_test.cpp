@@ -8,9 +8,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -26,7 +29,8 @@ TEST(Format, TheRegistryIsSortedAndComplete) {
     for (const Format* format : all_formats()) names.emplace_back(format->name);
     EXPECT_TRUE(std::ranges::is_sorted(names));
     for (const char* name :
-         {"bf16", "f16", "f32", "q2_k", "q3_k", "q4_0", "q4_1", "q4_k", "q5_0", "q5_1", "q5_k", "q6_k", "q8_0"})
+         {"bf16",  "f16", "f32",   "fp4",  "fp8_e4m3", "int2", "int3", "int4", "int5", "int6", "int7", "int8", "llm_int8",
+          "mxfp4", "nf4", "nvfp4", "q2_k", "q3_k",     "q4_0", "q4_1", "q4_k", "q5_0", "q5_1", "q5_k", "q6_k", "q8_0"})
         EXPECT_THAT(names, testing::Contains(name));
 }
 
@@ -113,6 +117,80 @@ TEST(Format, DenseValuesAreExact) {
         EXPECT_EQ(brains[i], to_float(to_bfloat16(values[i])));
     }
     EXPECT_TRUE(std::signbit(halves[1]));
+}
+
+// Whatever shape and scaling a file may claim: it is refused, or every byte that unpacking reads is there (each buffer lies in
+// memory of exactly its size, so that a sanitizer sees the first byte beyond).
+TEST(Format, WhatIsNotRefusedCanBeUnpacked) {
+    std::mt19937_64 random(5);
+    const auto any = [&](auto... values) {
+        const std::array<std::int64_t, sizeof...(values)> list{static_cast<std::int64_t>(values)...};
+        return list[random() % list.size()];
+    };
+    for (const Format* format : all_formats()) {
+        if (!format->buffers) continue;
+        int refused = 0, unpacked = 0;
+        for (int i = 0; i < 4000; ++i) {
+            PackedWeight weight;
+            weight.format = format;
+            weight.name = "claimed";
+            weight.out = any(1, 2, 3, 17, 0, -1);
+            weight.in = any(1, 2, 15, 16, 31, 32, 33, 64, 129, std::numeric_limits<std::int64_t>::max());
+            weight.scaling = format->scaling;
+            if (random() % 2) weight.scaling.rows = any(1, 2, 5, kWhole, 0);
+            if (random() % 2) weight.scaling.columns = any(1, 7, 16, 32, 64, kWhole, -1);
+            if (random() % 4 == 0)
+                weight.scaling.dtype = static_cast<DType>(any(DType::f32, DType::f16, DType::bf16, DType::f8_e8m0, DType::u8));
+            if (random() % 4 == 0) {
+                weight.scaling.nested = any(1, 3, 256, -1);
+                weight.scaling.dtype = DType::u8;
+            }
+            std::vector<std::vector<std::byte>> memory;
+            try {
+                if (random() % 2) weight.buffers.push_back({{}, static_cast<BufferRole>(random() % kBufferRoles)});
+                const std::vector<BufferSize> sizes = format->buffers(weight);
+                weight.buffers.clear();
+                for (const BufferSize& size : sizes) {
+                    if (size.bytes > 1 << 20) throw BadFileError("too large for this test");
+                    std::vector<std::byte>& bytes = memory.emplace_back(size.bytes);
+                    for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+                    if (size.role == BufferRole::group_index) {
+                        const auto most = static_cast<std::uint64_t>((weight.in - 1) / weight.scaling.columns + 1);
+                        for (std::size_t column = 0; column < bytes.size() / 4; ++column) {
+                            const auto group = static_cast<std::int32_t>(random() % most);
+                            std::memcpy(&bytes[4 * column], &group, 4);
+                        }
+                    }
+                    weight.buffers.push_back({bytes, size.role});
+                }
+                validate(weight);
+            } catch (const BadFileError&) {
+                ++refused;
+                continue;
+            }
+            EXPECT_EQ(unpack_all(weight).size(), static_cast<std::size_t>(weight.out * weight.in));
+            std::vector<float> row(static_cast<std::size_t>(weight.in));
+            format->unpack(weight, weight.out - 1, weight.out, row.data());
+            ++unpacked;
+        }
+        EXPECT_GT(refused, 400) << format->name;
+        EXPECT_GT(unpacked, 400) << format->name;
+    }
+}
+
+TEST(Format, AnOwnedWeightMayMove) {
+    OwnedWeight owned = random_weight(*find_format("int4"), 3, 70, 3);
+    const std::vector<float> values = unpack_all(owned.weight);
+    const OwnedWeight moved = std::move(owned);
+    EXPECT_EQ(unpack_all(moved.weight), values);
+    EXPECT_EQ(moved.bytes_of(BufferRole::scales).data(), moved.weight.bytes_of(BufferRole::scales).data());
+    EXPECT_TRUE(moved.bytes_of(BufferRole::code_book).empty());
+}
+
+TEST(Format, RolesHaveNames) {
+    EXPECT_EQ(role_name(BufferRole::codes), "codes");
+    EXPECT_EQ(role_name(BufferRole::nested_code_book), "nested code book");
+    EXPECT_EQ(role_name(static_cast<BufferRole>(kBufferRoles - 1)), "global scale");
 }
 
 }  // namespace
