@@ -17,8 +17,7 @@ namespace narae {
 // Fill all buffers from `values` [out, in] as compressed-tensors does in a model of this type (f32, f16, bf16), whose rounding
 // every operation but nvfp4's division by scales has. The usual type is f32.
 void pack_mxfp4(DType model, const float* values, const OwnedWeight& weight);
-// `global_scale`: of weights that share one (q, k and v; gate and up); otherwise nvfp4_global_scale of the values' largest
-// magnitude.
+// `global_scale`: of weights that share one (q, k and v; gate and up). Without it that of the values' largest magnitude.
 void pack_nvfp4(DType model, const float* values, const OwnedWeight& weight, std::optional<float> global_scale = std::nullopt);
 float nvfp4_global_scale(DType model, float largest);
 

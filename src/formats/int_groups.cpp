@@ -10,7 +10,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <utility>
+#include <vector>
 
 namespace narae {
 namespace {
@@ -18,15 +18,14 @@ namespace {
 constexpr int kFewestBits = 2, kMostBits = 8;
 
 // The group of each column.
-std::vector<std::int32_t> groups_of_columns(const PackedWeight& weight) {
-    std::vector<std::int32_t> groups(static_cast<std::size_t>(weight.in));
+std::vector<std::int64_t> groups_of_columns(const PackedWeight& weight) {
     const std::span<const std::byte> index = weight.bytes_of(BufferRole::group_index);
-    if (!index.empty()) {
-        std::memcpy(groups.data(), index.data(), index.size());
-        return groups;
+    std::vector<std::int64_t> groups;
+    for (std::int64_t column = 0; column < weight.in; ++column) {
+        std::int32_t indexed = 0;
+        if (!index.empty()) std::memcpy(&indexed, index.data() + column * 4, sizeof indexed);
+        groups.push_back(index.empty() ? column / weight.scaling.columns : indexed);
     }
-    for (std::int64_t column = 0; column < weight.in; ++column)
-        groups[static_cast<std::size_t>(column)] = static_cast<std::int32_t>(column / weight.scaling.columns);
     return groups;
 }
 
@@ -56,7 +55,7 @@ void unpack(const PackedWeight& weight, std::int64_t row_begin, std::int64_t row
                 weight.out);
     const auto row_bytes = static_cast<std::int64_t>(code_stream_bytes(static_cast<std::uint64_t>(weight.in), kBits));
     const std::int64_t groups = scale_grid(weight).columns;
-    const std::vector<std::int32_t> group_of = groups_of_columns(weight);
+    const std::vector<std::int64_t> group_of = groups_of_columns(weight);
     const std::span<const std::byte> all_scales = weight.bytes_of(BufferRole::scales),
                                      zeros = weight.bytes_of(BufferRole::zeros),
                                      all_offsets = weight.bytes_of(BufferRole::offsets);
@@ -277,7 +276,7 @@ void pack_int_groups(const IntRounding& rounding, const float* values, const Own
     const DType dtype = weight.scaling.dtype;
     const ScaleGrid grid = scale_grid(weight);
     const auto row_bytes = static_cast<std::int64_t>(code_stream_bytes(static_cast<std::uint64_t>(weight.in), rounding.bits));
-    const std::vector<std::int32_t> group_of = groups_of_columns(weight);
+    const std::vector<std::int64_t> group_of = groups_of_columns(weight);
     std::vector<std::vector<std::int64_t>> columns_of(static_cast<std::size_t>(grid.columns));
     for (std::int64_t column = 0; column < weight.in; ++column)
         columns_of[static_cast<std::size_t>(group_of[static_cast<std::size_t>(column)])].push_back(column);

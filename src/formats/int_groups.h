@@ -7,7 +7,8 @@
 //   group_index  optional: the group of each column (GPTQ's act-order); otherwise column / scaling.columns
 //
 // Products are exact in float32 when scales have 16 bits. The libraries compute them in the scales' type: their values are
-// these, rounded to it. GPTQ's v1 files store zero - 1, compressed-tensors signed codes and zeros: unsigned - 2^(bits - 1).
+// these, rounded to it. GPTQ's v1 files store zero - 1, compressed-tensors signed codes and zeros: unsigned - 2^(bits - 1). A
+// zero may lie outside of the codes (16 at 4 bits, which some readers of v1 make of a stored 15).
 #pragma once
 
 #include "formats/format.h"
@@ -22,23 +23,19 @@ int int_bits(const Format& format);  // 0: not one of these formats
 
 // Whose arithmetic chooses scale, zero and codes when values are rounded to the nearest. All round ties to even.
 enum class IntRule : std::uint8_t {
-    // AutoGPTQ and GPTQModel, Quantizer.find_params, in float32: the range is extended to 0. Symmetric: scale = 2 absmax /
-    // (2^bits -
-    // 1) and zero = 2^(bits - 1), but a group without negative values has half that scale, and saturates.
+    // AutoGPTQ and GPTQModel, Quantizer.find_params, in float32: the range is extended to 0. Symmetric: zero = 2^(bits - 1),
+    // scale = 2 absmax / (2^bits - 1), but half of that for a group without negative values, which then saturates.
     gptq,
     // AutoAWQ, pseudo_quantize_tensor: every operation is rounded to float16. The range is not extended to 0, so that groups of
-    // one
-    // sign saturate. Symmetric: scale = absmax / (2^(bits - 1) - 1).
+    // one sign may saturate. Symmetric: scale = absmax / (2^(bits - 1) - 1).
     awq,
-    // compressed-tensors: every operation is rounded to the model's type. The range is extended to 0. Symmetric: scale = 2
-    // absmax /
-    // (2^bits - 1); asymmetric: the code is round(value / scale + zero).
+    // compressed-tensors: every operation is rounded to the model's type. The range is extended to 0. Symmetric:
+    // scale = 2 absmax / (2^bits - 1). Asymmetric: code = round(value / scale + zero), where the others add a rounded quotient.
     compressed_tensors,
     // Symmetric only: scale = absmax / (2^(bits - 1) - 1) in float32; the lowest code is not used.
     absmax,
     // Symmetric only: the value of largest magnitude, with its sign, becomes the lowest code, so that scales have either sign;
-    // as
-    // in ggml's Q4_0 and AutoRound.
+    // as in ggml's Q4_0 and AutoRound.
     full_range,
 };
 

@@ -44,7 +44,6 @@ std::array<float, 256> make_dynamic_code_book() {
     for (std::size_t decade = 0; decade < kPowers.size(); ++decade) {
         const int parts = 1 << decade;
         const float step = (1.0f - 0.1f) / static_cast<float>(parts);
-        // torch.linspace: from either end to the middle.
         // From either end to the middle.
         const auto boundary = [&](int i) {
             return i < (parts + 1) / 2 ? std::fma(step, static_cast<float>(i), 0.1f)

@@ -1,10 +1,9 @@
-// nf4 and fp4 of bitsandbytes: 4-bit codes that stand for the numbers of a code book, in blocks of the flattened weight [out *
-// in], which do not end with the rows. Not to be mixed up with E2M1, which is called FP4 too (fp4_e2m1.h).
+// nf4 and fp4 of bitsandbytes: 4-bit codes that stand for the numbers of a code book, in blocks of the flattened weight, which
+// do not end with the rows. Not to be mixed up with E2M1, which is called FP4 too (fp4_e2m1.h).
 //
 //   codes      element i in byte i / 2, the first of two in the high nibble; of an odd number the last low nibble is unused
-//   scales     [blocks] of scaling.columns elements each (a power of two from 32 to 4096; scaling.rows is 1): largest
-//   magnitude,
-//              f32; with double quantization (scaling.nested > 0) u8 codes of it
+//   scales     [out * in / scaling.columns, rounded up]: the largest magnitude of a block of scaling.columns elements (a power
+//              of two from 32 to 4096; scaling.rows is 1), f32; with double quantization (scaling.nested > 0) u8 codes of it
 //   code_book  f32 [16] as the file has it;  value = code_book[code] * scale
 //
 // With double quantization, in blocks of scaling.nested scales (256 in practice):
