@@ -38,16 +38,23 @@ NARAE_VECTORIZED void correct_later(const double* errors, std::int64_t count, co
         for (std::int64_t i = 0; i < count; ++i) row[j] -= errors[i] * factors[i * stride + j];
 }
 
-constexpr int kRowsTogether = 16;
+constexpr int kRowsTogether = 8;
+using Eight = double __attribute__((vector_size(kRowsTogether * sizeof(double)), aligned(alignof(double)), may_alias));
 
 // totals[r] = d H d^T for kRowsTogether rows d at once, so that H is read once for all of them; d [n, kRowsTogether].
 NARAE_VECTORIZED void weighted_squares(const double* d, const double* matrix, std::int64_t n, double* totals) {
-    double total[kRowsTogether] = {};
+    const auto* rows = reinterpret_cast<const Eight*>(d);
+    Eight total = {};
     for (std::int64_t i = 0; i < n; ++i) {
-        double sum[kRowsTogether] = {};
-        for (std::int64_t j = 0; j < n; ++j)
-            for (int r = 0; r < kRowsTogether; ++r) sum[r] += matrix[i * n + j] * d[j * kRowsTogether + r];
-        for (int r = 0; r < kRowsTogether; ++r) total[r] += d[i * kRowsTogether + r] * sum[r];
+        const double* factors = matrix + i * n;
+        Eight even = {}, odd = {};
+        std::int64_t j = 0;
+        for (; j + 2 <= n; j += 2) {
+            even += factors[j] * rows[j];
+            odd += factors[j + 1] * rows[j + 1];
+        }
+        if (j < n) even += factors[j] * rows[j];
+        total += rows[i] * (even + odd);
     }
     for (int r = 0; r < kRowsTogether; ++r) totals[r] = total[r];
 }
