@@ -51,6 +51,27 @@ NARAE_VECTORIZED void subtract_product(const double* factors, std::int64_t count
         for (std::int64_t k = 0; k < count; ++k) to[j] -= factors[k] * rows[k * stride + j];
 }
 
+constexpr int kRowsTogether = 8;
+using Eight = double __attribute__((vector_size(kRowsTogether * sizeof(double)), aligned(alignof(double)), may_alias));
+
+// totals[r] = d H d^T for kRowsTogether rows d at once, so that H is read once for all of them; d [n, kRowsTogether].
+NARAE_VECTORIZED void weighted_squares(const double* d, const double* matrix, std::int64_t n, double* totals) {
+    const auto* rows = reinterpret_cast<const Eight*>(d);
+    Eight total = {};
+    for (std::int64_t i = 0; i < n; ++i) {
+        const double* factors = matrix + i * n;
+        Eight even = {}, odd = {};
+        std::int64_t j = 0;
+        for (; j + 2 <= n; j += 2) {
+            even += factors[j] * rows[j];
+            odd += factors[j + 1] * rows[j + 1];
+        }
+        if (j < n) even += factors[j] * rows[j];
+        total += rows[i] * (even + odd);
+    }
+    for (int r = 0; r < kRowsTogether; ++r) totals[r] = total[r];
+}
+
 }  // namespace
 
 Gram::Gram(std::int64_t columns) : columns_(columns) {
@@ -156,6 +177,28 @@ bool inverse_cholesky(std::span<double> matrix, std::int64_t n, ThreadPool& thre
         }
     });
     return true;
+}
+
+double output_square(std::span<const float> rows, std::int64_t n, std::span<const double> gram, ThreadPool& threads) {
+    const std::int64_t count = static_cast<std::int64_t>(rows.size()) / n;
+    NARAE_CHECK(count * n == static_cast<std::int64_t>(rows.size()) && static_cast<std::int64_t>(gram.size()) == n * n,
+                "{} numbers in rows of {}, {} of the Gram matrix", rows.size(), n, gram.size());
+    const std::int64_t batches = (count + kRowsTogether - 1) / kRowsTogether;
+    std::vector<double> totals(static_cast<std::size_t>(batches * kRowsTogether));
+    threads.parallel_for(batches, 1, [&](std::int64_t first, std::int64_t last) {
+        std::vector<double> turned(static_cast<std::size_t>(n * kRowsTogether));
+        for (std::int64_t batch = first; batch < last; ++batch) {
+            std::ranges::fill(turned, 0.0);
+            for (std::int64_t r = 0; r < std::min<std::int64_t>(kRowsTogether, count - batch * kRowsTogether); ++r)
+                for (std::int64_t j = 0; j < n; ++j)
+                    turned[static_cast<std::size_t>(j * kRowsTogether + r)] =
+                        static_cast<double>(rows[static_cast<std::size_t>((batch * kRowsTogether + r) * n + j)]);
+            weighted_squares(turned.data(), gram.data(), n, totals.data() + batch * kRowsTogether);
+        }
+    });
+    double total = 0.0;
+    for (const double of_row : totals) total += of_row;
+    return total;
 }
 
 }  // namespace narae

@@ -30,4 +30,7 @@ private:
 // a positive diagonal; zeros below. False when the matrix is not positive definite; then it holds nothing useful.
 bool inverse_cholesky(std::span<double> matrix, std::int64_t n, ThreadPool& threads);
 
+// The sum over rows d [count, n] of d gram d^T: what the outputs of a product change by, squared, when its weight changes by d.
+double output_square(std::span<const float> rows, std::int64_t n, std::span<const double> gram, ThreadPool& threads);
+
 }  // namespace narae

@@ -38,27 +38,6 @@ NARAE_VECTORIZED void correct_later(const double* errors, std::int64_t count, co
         for (std::int64_t i = 0; i < count; ++i) row[j] -= errors[i] * factors[i * stride + j];
 }
 
-constexpr int kRowsTogether = 8;
-using Eight = double __attribute__((vector_size(kRowsTogether * sizeof(double)), aligned(alignof(double)), may_alias));
-
-// totals[r] = d H d^T for kRowsTogether rows d at once, so that H is read once for all of them; d [n, kRowsTogether].
-NARAE_VECTORIZED void weighted_squares(const double* d, const double* matrix, std::int64_t n, double* totals) {
-    const auto* rows = reinterpret_cast<const Eight*>(d);
-    Eight total = {};
-    for (std::int64_t i = 0; i < n; ++i) {
-        const double* factors = matrix + i * n;
-        Eight even = {}, odd = {};
-        std::int64_t j = 0;
-        for (; j + 2 <= n; j += 2) {
-            even += factors[j] * rows[j];
-            odd += factors[j + 1] * rows[j + 1];
-        }
-        if (j < n) even += factors[j] * rows[j];
-        total += rows[i] * (even + odd);
-    }
-    for (int r = 0; r < kRowsTogether; ++r) totals[r] = total[r];
-}
-
 // Where columns stand: column order[j] is the j-th to be rounded.
 std::vector<std::int64_t> order_of(const std::vector<double>& gram, std::int64_t in, bool act_order) {
     std::vector<std::int64_t> order(static_cast<std::size_t>(in));
@@ -122,7 +101,6 @@ GptqWeight gptq(const GptqOptions& o, std::vector<float> values, std::int64_t ou
     const bool by_place = o.act_order && o.static_groups;
     const auto group_of = [&](std::int64_t j) { return (by_place ? order[static_cast<std::size_t>(j)] : j) / group; };
     std::vector<std::uint8_t> codes(values.size());
-    std::vector<double> errors(static_cast<std::size_t>(out)), sizes(static_cast<std::size_t>(out));
 
     threads.parallel_for(out, 1, [&](std::int64_t first_row, std::int64_t last_row) {
         std::vector<double> w(static_cast<std::size_t>(in)), later(static_cast<std::size_t>(kBlock)),
@@ -191,34 +169,6 @@ GptqWeight gptq(const GptqOptions& o, std::vector<float> values, std::int64_t ou
             std::memcpy(made.bytes_of(BufferRole::group_index).data() + order[static_cast<std::size_t>(j)] * 4, &index, 4);
         }
 
-    const std::int64_t batches = (out + kRowsTogether - 1) / kRowsTogether;
-    errors.resize(static_cast<std::size_t>(batches * kRowsTogether));
-    sizes.resize(errors.size());
-    threads.parallel_for(batches, 1, [&](std::int64_t first, std::int64_t last) {
-        std::vector<float> rounded(static_cast<std::size_t>(in));
-        std::vector<double> difference(static_cast<std::size_t>(in * kRowsTogether)), whole(difference.size());
-        for (std::int64_t batch = first; batch < last; ++batch) {
-            std::ranges::fill(difference, 0.0);
-            std::ranges::fill(whole, 0.0);
-            for (std::int64_t r = 0; r < std::min<std::int64_t>(kRowsTogether, out - batch * kRowsTogether); ++r) {
-                const std::int64_t row = batch * kRowsTogether + r;
-                made.weight.format->unpack(made.weight, row, row + 1, rounded.data());
-                for (std::int64_t j = 0; j < in; ++j) {
-                    const auto at = static_cast<std::size_t>(j * kRowsTogether + r);
-                    whole[at] = static_cast<double>(values[static_cast<std::size_t>(row * in + j)]);
-                    difference[at] = static_cast<double>(rounded[static_cast<std::size_t>(j)]) - whole[at];
-                }
-            }
-            weighted_squares(difference.data(), gram.data(), in, errors.data() + batch * kRowsTogether);
-            weighted_squares(whole.data(), gram.data(), in, sizes.data() + batch * kRowsTogether);
-        }
-    });
-    double size = 0.0;
-    for (std::size_t row = 0; row < errors.size(); ++row) {
-        result.error += errors[row];
-        size += sizes[row];
-    }
-    result.relative = size > 0.0 ? result.error / size : 0.0;
     return result;
 }
 

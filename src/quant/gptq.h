@@ -22,11 +22,9 @@ struct GptqOptions {
 };
 
 struct GptqWeight {
-    OwnedWeight weight;     // int2 ... int8; zeros unless symmetric; a group index where groups are not of neighbours
-    double error = 0.0;     // sum over rows of d H d^T with d what rounding changed: the square error of outputs
-    double relative = 0.0;  // the same of the weight itself, w H w^T: error / it
-    double damping = 0.0;   // that was needed
-    int dead = 0;           // inputs that were always zero; their weights became zero
+    OwnedWeight weight;    // int2 ... int8; zeros unless symmetric; a group index where groups are not of neighbours
+    double damping = 0.0;  // that was needed
+    int dead = 0;          // inputs that were always zero; their weights became zero
 };
 
 // values [out, in], row-major; gram [in, in]: the sum of x x^T over the calibration's inputs (used up). Needs in % group == 0.

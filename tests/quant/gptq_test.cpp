@@ -120,25 +120,11 @@ TEST(Gptq, ChoosesTheOriginalsCodes) {
     EXPECT_EQ(number, 10u);
 }
 
-// The square error of outputs that rounding to the nearest makes.
-double nearest_error(const GptqOptions& options, const std::vector<float>& values, std::int64_t out, std::int64_t in,
-                     const std::vector<double>& gram) {
-    const OwnedWeight rounded =
-        make_weight(int_format(options.rounding.bits), out, in, {.rows = 1, .columns = options.group, .dtype = options.scales},
-                    std::array{BufferRole::zeros}, "w");
-    pack_int_groups(options.rounding, values.data(), rounded);
-    const std::vector<float> after = unpack_all(rounded.weight);
-    double error = 0.0;
-    for (std::int64_t row = 0; row < out; ++row)
-        for (std::int64_t i = 0; i < in; ++i)
-            for (std::int64_t j = 0; j < in; ++j) {
-                const auto d = [&](std::int64_t c) {
-                    return static_cast<double>(after[static_cast<std::size_t>(row * in + c)]) -
-                           static_cast<double>(values[static_cast<std::size_t>(row * in + c)]);
-                };
-                error += d(i) * gram[static_cast<std::size_t>(i * in + j)] * d(j);
-            }
-    return error;
+// The square error of outputs.
+double error_of(const PackedWeight& weight, std::vector<float> values, const std::vector<double>& gram, ThreadPool& threads) {
+    const std::vector<float> after = unpack_all(weight);
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = after[i] - values[i];
+    return output_square(values, weight.in, gram, threads);
 }
 
 TEST(Gptq, ErrsLessThanRoundingToTheNearest) {
@@ -150,14 +136,19 @@ TEST(Gptq, ErrsLessThanRoundingToTheNearest) {
         GptqOptions options;
         options.rounding = {.rule = IntRule::gptq, .bits = bits};
         options.group = 64;
-        const double nearest = nearest_error(options, values, kOut, kIn, gram);
+        const OwnedWeight rounded =
+            make_weight(int_format(bits), kOut, kIn, {.rows = 1, .columns = options.group, .dtype = options.scales},
+                        std::array{BufferRole::zeros}, "w");
+        pack_int_groups(options.rounding, values.data(), rounded);
+        const double nearest = error_of(rounded.weight, values, gram, threads);
         const GptqWeight plain = gptq(options, values, kOut, kIn, gram, "w", threads);
         options.act_order = true;
         const GptqWeight ordered = gptq(options, values, kOut, kIn, gram, "w", threads);
-        EXPECT_LT(plain.error, nearest) << bits;
-        EXPECT_LT(ordered.error, nearest) << bits;
-        EXPECT_GT(plain.relative, 0.0);
-        EXPECT_LT(plain.relative, 1.0);
+        for (const GptqWeight* found : {&plain, &ordered}) {
+            const double error = error_of(found->weight.weight, values, gram, threads);
+            EXPECT_LT(error, nearest) << bits;
+            EXPECT_GT(error, 0.0);
+        }
     }
 }
 
@@ -171,7 +162,7 @@ TEST(Gptq, RaisesTheDampingWhereInputsAreTooFew) {
     const GptqWeight found =
         gptq(options, numbers(1, kOut * kIn), kOut, kIn, gram_of(inputs(2, 5, kIn, -1), kIn, threads), "w", threads);
     EXPECT_GT(found.damping, 0.0);
-    EXPECT_TRUE(std::isfinite(found.error));
+    for (const float value : unpack_all(found.weight.weight)) EXPECT_TRUE(std::isfinite(value));
 }
 
 TEST(Gptq, RefusesWhatIsNotFinite) {
@@ -206,6 +197,22 @@ TEST(Dense, TheGramMatrixIsTheSumOfOuterProducts) {
                     EXPECT_EQ(found[at(i, j)], found[at(j, i)]);
                 }
         }
+}
+
+TEST(Dense, TheSquareOfOutputsIsThatOfTheProduct) {
+    ThreadPool threads(2);
+    constexpr std::int64_t kIn = 37, kRows = 19, kInputs = 50;
+    const std::vector<float> x = inputs(4, kInputs, kIn, -1), d = numbers(8, kRows * kIn);
+    double expected = 0.0;
+    for (std::int64_t i = 0; i < kInputs; ++i)
+        for (std::int64_t row = 0; row < kRows; ++row) {
+            double y = 0.0;
+            for (std::int64_t j = 0; j < kIn; ++j)
+                y += static_cast<double>(x[static_cast<std::size_t>(i * kIn + j)]) *
+                     static_cast<double>(d[static_cast<std::size_t>(row * kIn + j)]);
+            expected += y * y;
+        }
+    EXPECT_NEAR(output_square(d, kIn, exact_gram(x, kIn), threads), expected, 1e-10 * expected);
 }
 
 TEST(Dense, TheFactorIsTheInverses) {
