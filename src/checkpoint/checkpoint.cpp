@@ -55,6 +55,7 @@ const Layout* find_layout(std::string_view name) {
 
 std::uint64_t WeightToSave::bytes() const {
     const auto elements = static_cast<std::uint64_t>(shape.elements());
+    if (!format) return checked_mul(elements, static_cast<std::uint64_t>(dtype_bits(dtype.value())), name) / 8;
     return checked_mul(elements / static_cast<std::uint64_t>(format->block), static_cast<std::uint64_t>(format->block_bytes),
                        name);
 }

@@ -99,9 +99,10 @@ struct Checkpoint {
 // whole model is never in memory.
 struct WeightToSave {
     std::string name;
-    Shape shape;  // Hugging Face order
-    const Format* format = nullptr;
-    std::function<void(std::span<std::byte>)> produce;  // fills shape.elements / block * block_bytes bytes
+    Shape shape;                                        // Hugging Face order
+    const Format* format = nullptr;                     // dense, or of blocks; nullptr: a tensor of `dtype`
+    std::function<void(std::span<std::byte>)> produce;  // fills bytes() bytes
+    std::optional<DType> dtype = {};                    // of a tensor that is no weight by itself; for safetensors
     std::uint64_t bytes() const;
 };
 

@@ -65,6 +65,7 @@ std::uint64_t padded(std::uint64_t bytes) { return (bytes + kGgufAlignment - 1) 
 void check_for_gguf(const CheckpointToSave& contents) {
     check_weights_to_save(contents);
     for (const WeightToSave& weight : contents.weights) {
+        NARAE_CHECK(weight.format, "tensor {} without a format in a GGUF file", weight.name);
         if (!weight.format->gguf_type)
             throw_error<UsageError>("tensor {}: GGUF cannot hold the format {}; choose another --dtype", weight.name,
                                     weight.format->name);

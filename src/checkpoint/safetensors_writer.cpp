@@ -9,6 +9,8 @@
 namespace narae {
 namespace {
 
+DType dtype_of(const WeightToSave& weight) { return weight.format ? weight.format->dtype.value() : weight.dtype.value(); }
+
 struct Shard {
     std::vector<const WeightToSave*> weights;
     std::string name;
@@ -18,7 +20,7 @@ struct Shard {
 void check_for_safetensors(const CheckpointToSave& contents) {
     check_weights_to_save(contents);
     for (const WeightToSave& weight : contents.weights) {
-        if (!weight.format->dtype)
+        if (weight.format && !weight.format->dtype)
             throw_error<UsageError>(
                 "tensor {}: layout safetensors cannot hold the format {}; choose --dtype f32, f16 or bf16, or --to gguf",
                 weight.name, weight.format->name);
@@ -40,7 +42,7 @@ std::vector<Shard> plan_shards(const CheckpointToSave& contents) {
         shards.back().weights.push_back(&weight);
         shards.back().bytes += bytes;
     }
-    const auto width = [](const WeightToSave* weight) { return dtype_bits(*weight->format->dtype); };
+    const auto width = [](const WeightToSave* weight) { return dtype_bits(dtype_of(*weight)); };
     const auto count = static_cast<std::int64_t>(shards.size());
     for (std::size_t i = 0; i < shards.size(); ++i) {
         std::ranges::stable_sort(shards[i].weights, std::greater(), width);
@@ -58,7 +60,7 @@ std::string header_of(const Shard& shard) {
     for (const WeightToSave* weight : shard.weights) {
         const std::uint64_t end = offset + weight->bytes();
         Json entry;
-        entry["dtype"] = dtype_name(*weight->format->dtype);
+        entry["dtype"] = dtype_name(dtype_of(*weight));
         entry["shape"] = Json::array();
         for (const std::int64_t dim : weight->shape.dims()) entry["shape"].push_back(dim);
         entry["data_offsets"] = {offset, end};

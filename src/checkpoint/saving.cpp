@@ -9,13 +9,14 @@ namespace narae {
 void check_weights_to_save(const CheckpointToSave& contents) {
     std::vector<std::string_view> names;
     for (const WeightToSave& weight : contents.weights) {
-        NARAE_CHECK(weight.format && weight.produce, "weight {} without format or contents", weight.name);
+        NARAE_CHECK((weight.format || weight.dtype) && weight.produce, "weight {} without format or contents", weight.name);
+        names.push_back(weight.name);
+        if (!weight.format) continue;
         const int rank = weight.shape.rank();
         const std::int64_t in = rank > 0 ? weight.shape[rank - 1] : 1;
         if (in % weight.format->block != 0)
             throw_error<UsageError>("tensor {}: rows of {} elements, format {} needs a multiple of {}; choose another format",
                                     weight.name, in, weight.format->name, weight.format->block);
-        names.push_back(weight.name);
     }
     std::ranges::sort(names);
     const auto twice = std::ranges::adjacent_find(names);
