@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace narae {
 
@@ -15,6 +16,7 @@ public:
     ProgressBar(const ProgressBar&) = delete;
     ProgressBar& operator=(const ProgressBar&) = delete;
     void advance(std::uint64_t amount);
+    void set_title(std::string title) { title_ = std::move(title); }
 
 private:
     void draw(double now);
