@@ -227,6 +227,30 @@ void BlockRunner::watch(Product product, FunctionRef<void(std::span<const float>
         false);
 }
 
+void BlockRunner::attention_output(FunctionRef<void(std::span<const float>)> seen) {
+    run(
+        [&](const kernels::Batch& batch) {
+            attention_up_to_o(batch);
+            const Tensor y = backend_->scratch(1, batch.rows, source_.config().hidden);
+            backend_->linear(batch.rows, workspace_.attention, {weights_.at(Product::o).get(), biases_[Product::o]}, y);
+            seen({y.as<const float>(), static_cast<std::size_t>(y.shape.elements())});
+        },
+        false);
+}
+
+void BlockRunner::mlp_output(FunctionRef<void(std::span<const float>)> seen) {
+    const ModelConfig& c = source_.config();
+    run(
+        [&](const kernels::Batch& batch) {
+            backend_->gate_up(batch.rows, workspace_.x, mlp_norm_,
+                              {weights_.at(Product::gate_up).get(), biases_[Product::gate_up]}, c.activation, workspace_.ffn);
+            const Tensor y = backend_->scratch(1, batch.rows, c.hidden);
+            backend_->linear(batch.rows, workspace_.ffn, {weights_.at(Product::down).get(), biases_[Product::down]}, y);
+            seen({y.as<const float>(), static_cast<std::size_t>(y.shape.elements())});
+        },
+        false);
+}
+
 void BlockRunner::add_attention() {
     run(
         [&](const kernels::Batch& batch) {

@@ -34,12 +34,15 @@ public:
     // Runs the whole set up to the inputs of a product, with the weights set so far for those before it, and calls
     // `seen` with rows [rows, in] of its inputs, in order. Before `gate_up` is watched the attention's half must be added.
     void watch(Product product, FunctionRef<void(std::span<const float>)> seen);
+    // What the attention's half (up to o's output) or the MLP's (up to down's) adds to the hidden states, before a norm behind
+    // it: rows [rows, hidden], in order.
+    void attention_output(FunctionRef<void(std::span<const float>)> seen);
+    void mlp_output(FunctionRef<void(std::span<const float>)> seen);
     // Adds the attention's half (qkv, o) or the MLP's (gate_up, down) to the hidden states.
     void add_attention();
     void add_mlp();
 
 private:
-    struct Half;
     void run(FunctionRef<void(const kernels::Batch&)> steps, bool changes);
     void attention_up_to_o(const kernels::Batch& batch);
 

@@ -9,6 +9,8 @@
 #include "checkpoint/text_files.h"
 #include "formats/fp8_e4m3.h"
 #include "formats/nf4_fp4.h"
+#include "formats/scales.h"
+#include "quant/awq.h"
 #include "quant/block_runner.h"
 #include "quant/dense.h"
 #include "quant/gptq.h"
@@ -16,9 +18,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <optional>
 #include <regex>
+#include <set>
 
 namespace narae {
 namespace {
@@ -31,9 +35,8 @@ bool is_4bit_float(const Recipe& recipe) { return recipe.format == "nf4" || reci
 
 IntRounding rounding_of(const Recipe& recipe) {
     IntRounding rounding;
-    rounding.rule = recipe.layout == "compressed-tensors" ? IntRule::compressed_tensors
-                    : recipe.layout == "awq"              ? IntRule::awq
-                                                          : IntRule::gptq;
+    const bool as_awq = recipe.layout == "awq" || recipe.method == "awq";
+    rounding.rule = as_awq ? IntRule::awq : recipe.layout == "compressed-tensors" ? IntRule::compressed_tensors : IntRule::gptq;
     rounding.bits = int_bits(*find_format(recipe.format));
     rounding.symmetric = recipe.symmetric;
     rounding.dtype = recipe.model;
@@ -276,7 +279,9 @@ public:
         for (int layer = state_.finished(); layer < source_.config().layers; ++layer) {
             begin(layer);
             runner.load_block(layer);
-            if (recipe_.true_sequential)
+            if (recipe_.method == "awq")
+                block_by_scales(runner, layer);
+            else if (recipe_.true_sequential)
                 block_by_products(runner, layer);
             else
                 block_at_once(runner, layer);
@@ -288,6 +293,7 @@ private:
     struct Part {
         const WeightSlot* slot = nullptr;
         std::vector<float> values;
+        double nearest = 0.0;   // AWQ: the error of rounding it as it was
         OwnedWeight quantized;  // of a weight that stays: none
         PackedWeight packed() const { return quantized.weight.format ? quantized.weight : dense(*slot, values); }
     };
@@ -339,6 +345,188 @@ private:
         }
         runner.add_attention();
         runner.add_mlp();
+    }
+
+    // What AWQ needs to know of the inputs of a product.
+    struct Inputs {
+        std::vector<float> means;  // of magnitudes, float16 values
+        std::vector<double> gram;
+    };
+    Inputs watch_inputs(BlockRunner& runner, Product product, std::size_t columns) {
+        Gram gram(static_cast<std::int64_t>(columns));
+        std::vector<double> sums(columns);
+        runner.watch(product, [&](std::span<const float> rows) {
+            gram.add(rows, threads_);
+            for (std::size_t i = 0; i < rows.size(); ++i) sums[i % columns] += std::fabs(static_cast<double>(rows[i]));
+        });
+        Inputs inputs;
+        for (const double sum : sums)
+            inputs.means.push_back(rounded_to(DType::f16, static_cast<float>(sum / static_cast<double>(gram.rows()))));
+        inputs.gram = gram.take(threads_);
+        return inputs;
+    }
+
+    // The search of one group of weights with the same inputs; by the square error of what `output` shows.
+    std::vector<float> search(BlockRunner& runner, Product product, const std::vector<Part>& parts, const Inputs& inputs,
+                              FunctionRef<void(FunctionRef<void(std::span<const float>)>)> output) {
+        const std::int64_t in = parts.front().slot->shape[1], group = recipe_.group > 0 ? recipe_.group : in;
+        std::vector<std::span<const float>> weights;
+        for (const Part& part : parts) weights.push_back(part.values);
+        std::vector<float> before;
+        output([&](std::span<const float> rows) { before.insert(before.end(), rows.begin(), rows.end()); });
+        const AwqSearch found =
+            awq_search(inputs.means, awq_weight_means(weights, in, group), [&](std::span<const float> scales) {
+                std::vector<std::vector<float>> changed;
+                std::vector<PackedWeight> packed;
+                for (const Part& part : parts) {
+                    changed.push_back(awq_rounded(part.values, in, scales, rounding_of(recipe_), group, threads_));
+                    packed.push_back(dense(*part.slot, changed.back()));
+                }
+                runner.set_weights(product, packed);
+                double loss = 0.0;
+                std::size_t at = 0;
+                output([&](std::span<const float> rows) {
+                    for (const float value : rows) {
+                        const double difference = static_cast<double>(value) - static_cast<double>(before[at++]);
+                        loss += difference * difference;
+                    }
+                });
+                return loss / static_cast<double>(before.size());
+            });
+        set(runner, product, parts);
+        return found.scales;
+    }
+    // The same where what is watched is the weight's own output: no more than its inputs' second moments are needed.
+    std::vector<float> search(const Part& part, const Inputs& inputs) {
+        const std::int64_t in = part.slot->shape[1], group = recipe_.group > 0 ? recipe_.group : in;
+        const std::array<std::span<const float>, 1> weights = {part.values};
+        return awq_search(inputs.means, awq_weight_means(weights, in, group),
+                          [&](std::span<const float> scales) {
+                              std::vector<float> changed =
+                                  awq_rounded(part.values, in, scales, rounding_of(recipe_), group, threads_);
+                              for (std::size_t i = 0; i < changed.size(); ++i) changed[i] -= part.values[i];
+                              return output_square(changed, in, inputs.gram, threads_);
+                          })
+            .scales;
+    }
+
+    // AWQ: all scales are searched in the block as it was, then applied, then ranges are cut; the next block sees what the
+    // block as it was makes of its inputs.
+    void block_by_scales(BlockRunner& runner, int layer) {
+        std::map<Product, std::vector<Part>> parts;
+        std::map<Product, Inputs> inputs;
+        std::map<Product, std::vector<float>> scales;
+        for (const Product product : kProducts) {
+            parts[product] = read(layer, product);
+            set(runner, product, parts[product]);
+        }
+        const auto columns = [&](Product product) {
+            return parts[product].front().values.size() / rows_of(parts[product].front());
+        };
+        const auto may_scale = [&](Product product) {
+            return std::ranges::any_of(parts[product],
+                                       [&](const Part& part) { return !refused(recipe_, layout_, *part.slot); });
+        };
+        report(layer, "attention");
+        for (const Product product : {Product::qkv, Product::o})
+            inputs[product] = watch_inputs(runner, product, columns(product));
+        if (may_scale(Product::qkv))
+            scales[Product::qkv] =
+                search(runner, Product::qkv, parts[Product::qkv], inputs[Product::qkv],
+                       [&](FunctionRef<void(std::span<const float>)> seen) { runner.attention_output(seen); });
+        const bool apart = parts[Product::qkv].size() == 3;
+        if (apart && parts[Product::qkv][2].slot->shape == parts[Product::o][0].slot->shape && may_scale(Product::o))
+            scales[Product::o] = search(parts[Product::o][0], inputs[Product::o]);
+        runner.add_attention();
+        report(layer, "mlp");
+        for (const Product product : {Product::gate_up, Product::down})
+            inputs[product] = watch_inputs(runner, product, columns(product));
+        if (may_scale(Product::gate_up))
+            scales[Product::gate_up] = search(runner, Product::gate_up, parts[Product::gate_up], inputs[Product::gate_up],
+                                              [&](FunctionRef<void(std::span<const float>)> seen) { runner.mlp_output(seen); });
+        if (source_.config().gated && may_scale(Product::down))
+            scales[Product::down] = search(parts[Product::down][0], inputs[Product::down]);
+        runner.add_mlp();
+
+        for (const Product product : kProducts)
+            for (Part& part : parts[product])
+                if (!refused(recipe_, layout_, *part.slot))
+                    part.nearest = relative_error(
+                        round_to_nearest(recipe_, part.values, part.slot->shape[0], part.slot->shape[1], part.slot->hf).weight,
+                        part.values, inputs[product].gram, threads_);
+        fold_into_norm(layer, Slot::attention_norm, Slot::attention_norm_bias, scales[Product::qkv]);
+        scale_columns(parts[Product::qkv], scales[Product::qkv]);
+        if (!scales[Product::o].empty()) fold_into_rows(layer, parts[Product::qkv][2], Slot::v_bias, scales[Product::o]);
+        scale_columns(parts[Product::o], scales[Product::o]);
+        fold_into_norm(layer, Slot::mlp_norm, Slot::mlp_norm_bias, scales[Product::gate_up]);
+        scale_columns(parts[Product::gate_up], scales[Product::gate_up]);
+        if (!scales[Product::down].empty())
+            fold_into_rows(layer, parts[Product::gate_up].back(), Slot::up_bias, scales[Product::down]);
+        scale_columns(parts[Product::down], scales[Product::down]);
+
+        for (const Product product : kProducts) {
+            std::vector<double>& gram = inputs[product].gram;
+            const std::vector<float>& s = scales[product];
+            const std::size_t n = columns(product);
+            if (!s.empty())
+                for (std::size_t i = 0; i < n; ++i)
+                    for (std::size_t j = 0; j < n; ++j)
+                        gram[i * n + j] /= static_cast<double>(s[i]) * static_cast<double>(s[j]);
+            for (Part& part : parts[product]) {
+                report(layer, module_of(part.slot->hf));
+                const std::vector<float> whole = part.values;
+                // What meets in the products of queries and keys is hard to cut well.
+                const Slot slot = part.slot->slot;
+                if (slot != Slot::q && slot != Slot::k && slot != Slot::qkv && !refused(recipe_, layout_, *part.slot))
+                    awq_clip(part.values, static_cast<std::int64_t>(n), gram, rounding_of(recipe_),
+                             recipe_.group > 0 ? recipe_.group : static_cast<std::int64_t>(n), threads_);
+                const OwnedWeight weight = quantize(*part.slot, part.values, gram);
+                if (weight.weight.format) {
+                    result_.linears.back().error_nearest = part.nearest;
+                    result_.linears.back().error = relative_error(weight.weight, whole, gram, threads_);
+                } else if (!s.empty() || changed_.contains(part.slot->hf)) {
+                    save_dense(*part.slot, part.values);
+                }
+            }
+        }
+        changed_.clear();
+    }
+
+    void scale_columns(std::vector<Part>& parts, const std::vector<float>& scales) {
+        if (scales.empty()) return;
+        for (Part& part : parts)
+            for (std::size_t i = 0; i < part.values.size(); ++i)
+                part.values[i] = rounded_to(recipe_.model, part.values[i] * scales[i % scales.size()]);
+    }
+    void fold_into_rows(int layer, Part& part, Slot bias, const std::vector<float>& scales) {
+        const std::size_t in = part.values.size() / rows_of(part);
+        for (std::size_t i = 0; i < part.values.size(); ++i)
+            part.values[i] = rounded_to(recipe_.model, part.values[i] / scales[i / in]);
+        changed_.insert(part.slot->hf);
+        fold_into_vector(layer, bias, scales);
+    }
+    void fold_into_norm(int layer, Slot weight, Slot bias, const std::vector<float>& scales) {
+        if (scales.empty()) return;
+        fold_into_vector(layer, weight, scales);
+        fold_into_vector(layer, bias, scales);
+    }
+    void fold_into_vector(int layer, Slot slot, const std::vector<float>& scales) {
+        const WeightSlot* found = source_.find(layer, slot);
+        if (!found) return;
+        std::vector<float> values = source_.values(*found);
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] /= scales[i];
+        save_dense(*found, values);
+    }
+    // A weight that is not quantized, but changed.
+    void save_dense(const WeightSlot& slot, std::vector<float> values) {
+        NARAE_CHECK(!slot.hf_transposed || slot.shape.rank() == 1, "{} is stored transposed", slot.hf);
+        WeightToSave& weight = tensors_.weights.emplace_back();
+        weight.name = slot.hf;
+        weight.shape = slot.shape;
+        weight.format = find_format(recipe_.model);
+        weight.produce = [format = weight.format, values = std::move(values)](std::span<std::byte> target) {
+            format->pack(values.data(), static_cast<std::int64_t>(values.size()), target.data());
+        };
     }
 
     static std::size_t rows_of(const Part& part) { return static_cast<std::size_t>(part.slot->shape[0]); }
@@ -417,7 +605,8 @@ private:
     ThreadPool threads_;
     QuantizeResult& result_;
     const std::function<void(const QuantizeProgress&)>& progress_;
-    CheckpointToSave tensors_;  // of the block
+    CheckpointToSave tensors_;       // of the block
+    std::set<std::string> changed_;  // weights of it whose rows were scaled
     std::size_t first_linear_ = 0;
 };
 
@@ -454,8 +643,10 @@ void save(const Source& source, const Recipe& recipe, const QuantizedLayout& lay
                 tensors.push_back(copied(tensor, file));
         }
     }
+    for (const WeightToSave& tensor : tensors) quantized.push_back(tensor.name);  // or changed
+    std::ranges::sort(quantized);
     std::erase_if(contents.weights,
-                  [&](const WeightToSave& weight) { return std::ranges::find(quantized, weight.name) != quantized.end(); });
+                  [&](const WeightToSave& weight) { return std::ranges::binary_search(quantized, weight.name); });
     for (WeightToSave& tensor : tensors) contents.weights.push_back(std::move(tensor));
     std::ranges::sort(contents.weights, {}, &WeightToSave::name);
 
@@ -478,7 +669,7 @@ void save(const Source& source, const Recipe& recipe, const QuantizedLayout& lay
 
 }  // namespace
 
-bool needs_calibration(const Recipe& recipe) { return recipe.method == "gptq"; }
+bool needs_calibration(const Recipe& recipe) { return recipe.method != "rtn"; }
 
 std::string why_not(const Recipe& recipe) {
     const Format* format = find_format(recipe.format);
@@ -497,12 +688,12 @@ std::string why_not(const Recipe& recipe) {
     if (!recipe.variant.empty() && std::ranges::find(layout->variants, recipe.variant) == layout->variants.end())
         return fmt::format("layout {} has no variant {}; need one of {}", recipe.layout, recipe.variant,
                            fmt::join(layout->variants, ", "));
-    if (recipe.method != "rtn" && recipe.method != "gptq")
-        return fmt::format("method {}: unknown; need rtn or gptq", recipe.method);
-    if (recipe.method == "gptq" && !is_integer(recipe))
-        return fmt::format(
-            "gptq chooses integer codes, {} has none; the nearest is --method rtn --format {}, or --format int{}",
-            recipe.format, recipe.format, 4);
+    if (recipe.method != "rtn" && recipe.method != "gptq" && recipe.method != "awq")
+        return fmt::format("method {}: unknown; need rtn, gptq or awq", recipe.method);
+    if (recipe.method != "rtn" && !is_integer(recipe))
+        return fmt::format("{} chooses integer codes, {} has none; the nearest is --method rtn --format {}, or --format int4",
+                           recipe.method, recipe.format, recipe.format);
+    if (recipe.method == "awq" && recipe.model != DType::f16) return "awq computes in float16: the model's type must be f16";
     if (recipe.model != DType::f16 && recipe.model != DType::bf16) return "the model's type must be f16 or bf16";
     if (recipe.group < 0) return fmt::format("a group of {} columns", recipe.group);
     Recipe full = recipe;

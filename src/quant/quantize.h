@@ -17,7 +17,7 @@ namespace narae {
 
 // Three axes, apart: who chooses the codes, what codes mean, how they are stored.
 struct Recipe {
-    std::string method = "rtn";  // rtn, gptq
+    std::string method = "rtn";  // rtn, gptq, awq
     std::string format = "int4";
     std::string layout = "gptq", variant;  // an empty variant: the layout's first
 

@@ -78,7 +78,7 @@ std::string contents(const Path& folder) {
 
 TEST(Quantize, WritesEveryLinearAndLeavesTheRest) {
     const ScratchFolder folder;
-    for (const char* method : {"rtn", "gptq"}) {
+    for (const char* method : {"rtn", "gptq", "awq"}) {
         const Path out = folder.path() / method;
         const QuantizeResult result = run(recipe_of(method), out);
         const Checkpoint original = open_checkpoint(data_file("models/llama-gqa-tied"));
