@@ -62,6 +62,9 @@ TEST(Awq, LossesOverTheGridAreTheOriginals) {
         for (std::size_t i = 0; i < losses.size(); ++i) EXPECT_NEAR(found.losses[i], losses[i], 0.005 * losses[i]) << i;
         const double original = losses[golden.at("best").get<std::size_t>()];
         EXPECT_NEAR(found.loss, original, 0.005 * original);
+        const std::vector<float> scales =
+            awq_scales(c.x_means, awq_weight_means(weights, c.in, c.group), golden.at("best").get<double>() / kAwqGrid);
+        EXPECT_EQ(scales, golden.at("scales").get<std::vector<float>>());
     }
     EXPECT_EQ(number, 3u);
 }
