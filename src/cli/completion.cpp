@@ -15,10 +15,13 @@ struct Choice {
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
+std::vector<const CLI::App*> children_of(const CLI::App& app) {
+    return app.get_subcommands([](const CLI::App*) { return true; });
+}
+
 std::vector<Choice> verbs_of(const CLI::App& app) {
     std::vector<Choice> verbs;
-    for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; }))
-        verbs.push_back({verb->get_name(), first_line(verb->get_description())});
+    for (const CLI::App* verb : children_of(app)) verbs.push_back({verb->get_name(), first_line(verb->get_description())});
     return verbs;
 }
 
@@ -54,19 +57,29 @@ std::string escaped(std::string_view text, std::string_view special) {
 }
 
 std::string bash_script(const CLI::App& app) {
-    std::string cases;
-    for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; }))
-        cases += fmt::format("        {}) words='{}' ;;\n", verb->get_name(), words(options_of(*verb)));
+    // A verb of several subjects is completed with their names first: "eval", then "eval ppl".
+    std::string cases, groups;
+    for (const CLI::App* verb : children_of(app)) {
+        const std::vector<const CLI::App*> subjects = children_of(*verb);
+        const std::string names = subjects.empty() ? "" : words(verbs_of(*verb)) + " ";
+        cases += fmt::format("        '{}') words='{}{}' ;;\n", verb->get_name(), names, words(options_of(*verb)));
+        for (const CLI::App* subject : subjects)
+            cases += fmt::format("        '{} {}') words='{}' ;;\n", verb->get_name(), subject->get_name(),
+                                 words(options_of(*subject)));
+        if (!subjects.empty()) groups += fmt::format("|{}", verb->get_name());
+    }
     return fmt::format(R"(_narae() {{
-    local current="${{COMP_WORDS[COMP_CWORD]}}" verb='' word words
+    local current="${{COMP_WORDS[COMP_CWORD]}}" verb='' word words group=1
     COMPREPLY=()
     for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
-        [[ $word == -* ]] || {{ verb="$word"; break; }}
+        [[ $word == -* ]] && continue
+        verb="${{verb:+$verb }}$word"
+        case "$verb" in ''{}) ;; *) group=0; break ;; esac
     done
     case "$verb" in
         '') words='{} {}' ;;
 {}    esac
-    if [[ -z $verb || $current == -* ]]; then
+    if [[ $group == 1 || $current == -* ]]; then
         COMPREPLY=($(compgen -W "$words" -- "$current"))
     else
         compopt -o default 2>/dev/null
@@ -74,7 +87,7 @@ std::string bash_script(const CLI::App& app) {
 }}
 complete -F _narae narae
 )",
-                       words(verbs_of(app)), words(options_of(app)), cases);
+                       groups, words(verbs_of(app)), words(options_of(app)), cases);
 }
 
 std::string zsh_script(const CLI::App& app) {
@@ -84,16 +97,28 @@ std::string zsh_script(const CLI::App& app) {
         return text;
     };
     std::string cases;
-    for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; }))
-        cases += fmt::format("        {}) choices=({}) ;;\n", verb->get_name(), described(options_of(*verb)));
+    std::string groups;
+    for (const CLI::App* verb : children_of(app)) {
+        cases += fmt::format("        '{}') choices=({}{}) ;;\n", verb->get_name(), described(verbs_of(*verb)),
+                             described(options_of(*verb)));
+        for (const CLI::App* subject : children_of(*verb))
+            cases += fmt::format("        '{} {}') choices=({}) ;;\n", verb->get_name(), subject->get_name(),
+                                 described(options_of(*subject)));
+        if (!children_of(*verb).empty()) groups += fmt::format("|{}", verb->get_name());
+    }
     return fmt::format(R"(#compdef narae
 _narae() {{
     local -a choices
-    local verb=${{${{words[2,CURRENT-1]}}[(r)[^-]*]}}
+    local verb='' word group=1
+    for word in ${{words[2,CURRENT-1]}}; do
+        [[ $word == -* ]] && continue
+        verb="${{verb:+$verb }}$word"
+        case "$verb" in ''{}) ;; *) group=0; break ;; esac
+    done
     case "$verb" in
         '') choices=({}{}) ;;
 {}    esac
-    if [[ -z $verb || $PREFIX == -* ]]; then
+    if [[ $group == 1 || $PREFIX == -* ]]; then
         _describe narae choices
     else
         _files
@@ -101,7 +126,7 @@ _narae() {{
 }}
 compdef _narae narae
 )",
-                       described(verbs_of(app)), described(options_of(app)), cases);
+                       groups, described(verbs_of(app)), described(options_of(app)), cases);
 }
 
 std::string fish_script(const CLI::App& app) {
@@ -121,8 +146,14 @@ std::string fish_script(const CLI::App& app) {
         }
     };
     options(app, "");
-    for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; }))
+    for (const CLI::App* verb : children_of(app)) {
         options(*verb, fmt::format(" -n '__fish_seen_subcommand_from {}'", verb->get_name()));
+        for (const CLI::App* subject : children_of(*verb)) {
+            script += fmt::format("complete -c narae -n '__fish_seen_subcommand_from {}' -f -a {} -d '{}'\n", verb->get_name(),
+                                  subject->get_name(), escaped(first_line(subject->get_description()), "\\"));
+            options(*subject, fmt::format(" -n '__fish_seen_subcommand_from {}'", subject->get_name()));
+        }
+    }
     return script;
 }
 

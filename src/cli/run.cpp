@@ -47,8 +47,14 @@ void add_option_names(const CLI::App& app, std::vector<std::string>& names) {
 
 // CLI11's sentence for what cannot be parsed, with the name that was probably meant and where to read on.
 std::string advice(CLI::App& app, const CLI::ParseError& error) {
-    const auto chosen = app.get_subcommands();
-    const std::string help = chosen.empty() ? "narae --help" : fmt::format("narae {} --help", chosen.back()->get_name());
+    // The verb, and below it the subject where it has several.
+    std::vector<CLI::App*> chosen;
+    std::string path = "narae";
+    for (CLI::App* at = &app; !at->get_subcommands().empty(); path += " " + at->get_name()) {
+        at = at->get_subcommands().back();
+        chosen.push_back(at);
+    }
+    const std::string help = path + " --help";
     const auto unknown = [&](std::string_view kind, const std::string& word, const std::vector<std::string>& names) {
         const std::string closest = closest_name(word, names);
         if (closest.empty()) return fmt::format("unknown {} {}; see {}", kind, word, help);
@@ -67,8 +73,15 @@ std::string advice(CLI::App& app, const CLI::ParseError& error) {
         for (const Verb* verb : all_verbs()) names.emplace_back(verb->name);
         return unknown("verb", rest.front(), names);
     }
+    std::vector<std::string> subjects;
+    if (!chosen.empty())
+        for (const CLI::App* subject : chosen.back()->get_subcommands([](const CLI::App*) { return true; }))
+            subjects.push_back(subject->get_name());
+    if (!rest.empty() && !subjects.empty()) return unknown(chosen.back()->get_name() + " subject", rest.front(), subjects);
     if (!rest.empty()) return fmt::format("unexpected argument {}; see {}", rest.front(), help);
     if (chosen.empty()) return fmt::format("no verb given; see {}", help);
+    if (!subjects.empty())
+        return fmt::format("{} needs a subject: {}; see {}", chosen.back()->get_name(), fmt::join(subjects, ", "), help);
     return fmt::format("{}: {}; see {}", chosen.back()->get_name(), error.what(), help);
 }
 
