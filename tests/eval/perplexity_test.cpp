@@ -185,6 +185,7 @@ TEST(Corpus, BuiltInTexts) {
         const Corpus corpus = load_corpus(name, settings, *text.tokenizer);
         EXPECT_EQ(corpus.name, name + " (built in)");
         EXPECT_GT(corpus.text_bytes, 16000u);
+        EXPECT_EQ(*built_in_text(name), read_text_file(test::data_file("../../data/eval/" + name + ".txt")));
         EXPECT_EQ(corpus.text_bytes + 1, built_in_text(name)->size());  // the last line end is dropped
     }
     EXPECT_FALSE(built_in_text("klingon"));

@@ -30,7 +30,7 @@ source=src/vendor/llama.cpp
 cmake -S $source -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF \
     -DLLAMA_BUILD_TOOLS=ON -DLLAMA_BUILD_SERVER=ON -DLLAMA_BUILD_APP=OFF -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF \
     -DLLAMA_OPENSSL=OFF -DLLAMA_BUILD_NUMBER=0 -DLLAMA_BUILD_COMMIT=$commit
-ninja -C build llama-bench llama-batched-bench llama-quantize llama-completion
+ninja -C build llama-bench llama-batched-bench llama-quantize llama-completion llama-perplexity
 g++ -O3 -march=native -std=c++20 -pthread "$here/membw.cpp" -o membw
 g++ -O2 -std=c++17 "$here/greedy.cpp" -I $source/include -I $source/ggml/include -L build/bin -lllama -lggml -lggml-base \
     -Wl,-rpath,"$PWD/build/bin" -o greedy
