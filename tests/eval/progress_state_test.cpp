@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace narae::eval {
@@ -27,8 +28,7 @@ TEST(ProgressState, ThereAndBackToTheBit) {
         ASSERT_TRUE(found);
         EXPECT_EQ(found->identity, state.identity);
         EXPECT_EQ(found->windows, state.windows);
-        ASSERT_EQ(found->values.size(), state.values.size());
-        EXPECT_EQ(std::memcmp(found->values.data(), state.values.data(), state.values.size() * sizeof(double)), 0);
+        EXPECT_TRUE(std::ranges::equal(std::as_bytes(std::span(found->values)), std::as_bytes(std::span(state.values))));
     }
     EXPECT_EQ(file_system().list(scratch.path()).size(), 1u);
 }
