@@ -24,6 +24,7 @@ constexpr Preset kPresets[] = {
     {"fp4", "rtn", "fp4", "bnb", 128, true, "bitsandbytes, 4-bit float"},
     {"int8", "rtn", "llm_int8", "bnb", 0, true, "bitsandbytes, LLM.int8()"},
     {"gptq", "gptq", "int4", "gptq", 128, true, "GPTQ, 4 bits, groups of 128"},
+    {"awq", "awq", "int4", "awq", 128, false, "AWQ, 4 bits, groups of 128"},
     {"W4A16", "gptq", "int4", "compressed-tensors", 128, true, "llm-compressor's W4A16"},
     {"W8A16", "rtn", "int8", "compressed-tensors", 128, true, "llm-compressor's W8A16"},
 };
@@ -103,7 +104,8 @@ Json json_of(const QuantizedLinear& l) {
 
 void run(const Options& o) {
     if (o.list) return list_presets();
-    if (o.out.empty()) throw_error<UsageError>("need the name of the folder to write: narae quantize MODEL OUT");
+    if (o.model.model.empty() || o.out.empty())
+        throw_error<UsageError>("need a model and the folder to write: narae quantize MODEL OUT");
     const Recipe recipe = recipe_of(o);
     if (const std::string reason = why_not(recipe); !reason.empty()) throw_error<UsageError>("{}", reason);
     const Checkpoint checkpoint = open_checkpoint(resolve_model(o.model.model));
@@ -169,9 +171,10 @@ void add(CLI::App& app) {
     auto o = std::make_shared<Options>();
     CLI::App& verb = *app.add_subcommand("quantize", "Make a model light");
     add_model_options(verb, o->model, false);
+    verb.get_option("model")->required(false);  // not with --list
     verb.add_option("out", o->out, "The folder to write; it must not exist");
-    verb.add_option("--preset", o->preset, "A named recipe: nf4, fp4, int8, gptq, W4A16, W8A16; --list shows them");
-    verb.add_option("--method", o->method, "Who chooses the codes: rtn (round to nearest), gptq");
+    verb.add_option("--preset", o->preset, "A named recipe: nf4, fp4, int8, gptq, awq, W4A16, W8A16; --list shows them");
+    verb.add_option("--method", o->method, "Who chooses the codes: rtn (round to nearest), gptq, awq");
     verb.add_option("--format", o->format, "What codes mean: int2 ... int8, nf4, fp4, llm_int8, fp8_e4m3, mxfp4, nvfp4");
     verb.add_option("--layout", o->layout, "How they are stored: bnb, awq, gptq, compressed-tensors, fp8");
     verb.add_option("--layout-variant", o->variant, "Such as gemm, gemv or v2");
