@@ -54,12 +54,6 @@ std::vector<bench::SpeedTest> tests_of(const Options& o) {
     return tests;
 }
 
-// The folder's or file's own name; a snapshot in the hub's cache has the name that it was asked by.
-std::string display_name(const Path& path, const std::string& asked) {
-    const std::string name = path.has_filename() ? path.stem().string() : path.parent_path().filename().string();
-    return path.parent_path().filename() == "snapshots" || name.empty() ? asked : name;
-}
-
 // Loads the model with so many threads and runs every test on it.
 void measure(const Options& o, const std::vector<bench::SpeedTest>& tests, int threads, Subject& subject,
              std::vector<Row>& rows, std::map<int, bench::Bandwidth>& bandwidths) {

@@ -7,16 +7,6 @@
 #include <algorithm>
 
 namespace narae::cli {
-namespace {
-
-// The folder's or file's own name; a snapshot in the hub's cache has the name that it was asked by.
-std::string display_name(const Path& path, const std::string& asked) {
-    const std::string name = path.has_filename() ? path.stem().string() : path.parent_path().filename().string();
-    return path.parent_path().filename() == "snapshots" || name.empty() ? asked : name;
-}
-
-}  // namespace
-
 void add_evaluation_options(CLI::App& verb, EvaluationOptions& o) {
     add_model_options(verb, o.model, true);
     verb.remove_option(verb.get_option("--ctx-size"));

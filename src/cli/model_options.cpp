@@ -48,6 +48,11 @@ std::string_view kv_type_name(kernels::KvType type) {
     return "";
 }
 
+std::string display_name(const Path& path, const std::string& asked) {
+    const std::string name = path.has_filename() ? path.stem().string() : path.parent_path().filename().string();
+    return path.parent_path().filename() == "snapshots" || name.empty() ? asked : name;
+}
+
 LoadOptions load_options(const ModelOptions& o) {
     LoadOptions options;
     options.backend = backend_options(o);

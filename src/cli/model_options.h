@@ -29,6 +29,9 @@ void add_model_options(CLI::App& verb, ModelOptions& options, bool running);
 kernels::BackendOptions backend_options(const ModelOptions& options);
 std::string_view kv_type_name(kernels::KvType type);
 LoadOptions load_options(const ModelOptions& options);
+// What a model is called in results: the folder's or file's own name; a snapshot in the hub's cache has the name that it was
+// asked by.
+std::string display_name(const Path& path, const std::string& asked);
 
 struct SamplingOptions {
     std::optional<float> temperature, top_p, min_p, typical_p, repeat_penalty, presence_penalty, frequency_penalty;

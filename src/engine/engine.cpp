@@ -198,18 +198,7 @@ kernels::Batch Engine::fill(std::span<const std::pair<Sequence*, int>> work, std
     }
     buffers.row_begin[index] = static_cast<std::int32_t>(row);
 
-    kernels::Batch batch;
-    batch.rows = static_cast<int>(row);
-    batch.sequences = static_cast<int>(index);
-    batch.ids = buffers.ids.first(row);
-    batch.positions = buffers.positions.first(row);
-    batch.row_sequence = buffers.row_sequence.first(row);
-    batch.row_begin = buffers.row_begin.first(index + 1);
-    batch.slots = buffers.slots.first(index);
-    batch.logit_rows = buffers.logit_rows.first(logit_rows);
-    for (const auto& table : buffers.block_tables) batch.block_tables.push_back(table);
-    batch.table_stride = buffers.table_stride;
-    return batch;
+    return kernels::batch_of(buffers, row, index, logit_rows);
 }
 
 void Engine::retire(Sequence& sequence, FinishReason reason, std::int32_t token, std::vector<Event>& events) {

@@ -45,18 +45,8 @@ void prompt_logits(Model& model, std::span<const std::int32_t> ids, int step,
         buffers.row_begin[0] = 0;
         buffers.row_begin[1] = static_cast<std::int32_t>(rows);
         buffers.slots[0] = 0;
-        kernels::Batch batch;
-        batch.rows = static_cast<int>(rows);
-        batch.sequences = 1;
         const auto n = static_cast<std::size_t>(rows);
-        batch.ids = buffers.ids.first(n);
-        batch.positions = buffers.positions.first(n);
-        batch.row_sequence = buffers.row_sequence.first(n);
-        batch.row_begin = buffers.row_begin.first(2);
-        batch.slots = buffers.slots.first(1);
-        batch.logit_rows = buffers.logit_rows.first(n);
-        for (const auto& table : buffers.block_tables) batch.block_tables.push_back(table);
-        batch.table_stride = buffers.table_stride;
+        const kernels::Batch batch = kernels::batch_of(buffers, n, 1, n);
 
         kernels::Backend& backend = *model.backend;
         backend.wait(backend.step(static_cast<std::uint64_t>(rows),

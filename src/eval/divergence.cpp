@@ -7,16 +7,6 @@
 namespace narae::eval {
 namespace {
 
-// Where the comparisons of each window begin in a vector that grows by all of them.
-std::vector<std::size_t> places(std::span<const Window> windows, std::size_t& end) {
-    std::vector<std::size_t> begin;
-    for (const Window& window : windows) {
-        begin.push_back(end);
-        end += static_cast<std::size_t>(window.targets());
-    }
-    return begin;
-}
-
 // Calls compare(row, logits of it, place in `begin`'s order) for every row, on all threads.
 template <class Compare>
 void compare_rows(ThreadPool& threads, const LogitRows& part, std::span<const Window> windows,
@@ -75,9 +65,8 @@ void compare_with_model(WindowLogits& logits, WindowLogits& base, ThreadPool& th
 
 void compare_with_file(WindowLogits& logits, const LogitsFile& base, ThreadPool& threads, std::span<const Window> windows,
                        std::int64_t first, std::int32_t bos, std::vector<TokenComparison>& tokens) {
-    std::size_t end = tokens.size();
-    const std::vector<std::size_t> begin = places(windows, end);
-    tokens.resize(end);
+    const std::vector<std::size_t> begin = places_of_targets(windows, tokens.size());
+    tokens.resize(begin.back());
     const std::vector<std::int32_t>& ids = base.ids();
     logits.run(ids, windows, bos, [&](const LogitRows& part) {
         compare_rows(threads, part, windows, begin, [&](const LogitRows::Row& row, std::span<const float> q, std::size_t at) {

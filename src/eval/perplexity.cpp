@@ -33,13 +33,8 @@ Perplexity perplexity_of(std::span<const Window> windows, std::span<const double
 void score_windows(WindowLogits& logits, ThreadPool& threads, std::span<const std::int32_t> ids,
                    std::span<const Window> windows, std::int32_t bos, std::vector<double>& nll, const RowSink* sink) {
     // Steps give rows window by window or, where a window is cut into steps, part by part: where each window's values begin.
-    std::vector<std::size_t> begin;
-    std::size_t end = nll.size();
-    for (const Window& window : windows) {
-        begin.push_back(end);
-        end += static_cast<std::size_t>(window.targets());
-    }
-    nll.resize(end);
+    const std::vector<std::size_t> begin = places_of_targets(windows, nll.size());
+    nll.resize(begin.back());
     std::vector<RowSums> sums;
     logits.run(ids, windows, bos, [&](const LogitRows& part) {
         const std::size_t vocab = part.logits.size() / part.rows.size();

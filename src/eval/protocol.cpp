@@ -86,6 +86,12 @@ std::vector<Window> cut_windows(const ProtocolSettings& s, std::int64_t tokens, 
     return windows;
 }
 
+std::vector<std::size_t> places_of_targets(std::span<const Window> windows, std::size_t first) {
+    std::vector<std::size_t> places = {first};
+    for (const Window& window : windows) places.push_back(places.back() + static_cast<std::size_t>(window.targets()));
+    return places;
+}
+
 std::string join_lines(std::string_view text) {
     std::string joined;
     bool first = true;

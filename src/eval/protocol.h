@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,6 +54,8 @@ struct Window {
 };
 // The windows of so many tokens, in order; the first `chunks` of them (0: all). UsageError: not one.
 std::vector<Window> cut_windows(const ProtocolSettings& settings, std::int64_t tokens, int chunks);
+// Where the values of each window's targets begin in a list of all that has `first` before them; then the list's end.
+std::vector<std::size_t> places_of_targets(std::span<const Window> windows, std::size_t first);
 
 // The rows of a file joined as Rows::lines says.
 std::string join_lines(std::string_view text);

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "eval/vocabulary_sums_loops.h"
+#include "kernels/instruction_sets.h"
 
 #include <algorithm>
 #include <array>
@@ -22,15 +23,7 @@ const VocabularyKernels kVocabularyKernelsGeneric{"generic", extent, sum_exp, we
 std::span<const VocabularyKernels* const> vocabulary_kernels() {
     static constexpr std::array<const VocabularyKernels*, 3> kAll = {&kVocabularyKernelsGeneric, &kVocabularyKernelsAvx2,
                                                                      &kVocabularyKernelsAvx512};
-    static const std::size_t usable = [] {
-        if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 1u;
-        for (const bool supported : {__builtin_cpu_supports("avx512f") != 0, __builtin_cpu_supports("avx512bw") != 0,
-                                     __builtin_cpu_supports("avx512vl") != 0, __builtin_cpu_supports("avx512dq") != 0,
-                                     __builtin_cpu_supports("avx512vnni") != 0})
-            if (!supported) return 2u;
-        return 3u;
-    }();
-    return std::span(kAll).first(usable);
+    return std::span(kAll).first(static_cast<std::size_t>(kernels::best_instruction_set()) + 1);
 }
 
 RowSums sum_row(std::span<const float> logits) {

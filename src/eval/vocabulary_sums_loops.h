@@ -35,9 +35,9 @@ inline void exp_lanes(FloatLanes& x) {
     x = value * power;
 }
 
-inline double add_lanes(const FloatLanes& lanes) {
+inline double add_lanes(const FloatLanes& lanes, std::size_t count) {
     double sum = 0.0;
-    for (std::size_t lane = 0; lane < kLanes; ++lane) sum += static_cast<double>(lanes[lane]);
+    for (std::size_t lane = 0; lane < count; ++lane) sum += static_cast<double>(lanes[lane]);
     return sum;
 }
 
@@ -55,7 +55,7 @@ inline double sum_lanes(std::size_t count, Term term, Rest rest) {
             term(i, values);
             lanes += values;
         }
-        sum += add_lanes(lanes);
+        sum += add_lanes(lanes, kLanes);
     }
     if (i < count) sum += rest(i);
     return sum;
@@ -103,9 +103,7 @@ double sum_exp(const float* logits, std::size_t count, float max) {
             __builtin_memcpy(tail, logits + i, (count - i) * sizeof(float));
             FloatLanes values;
             term(tail, values);
-            double sum = 0.0;
-            for (std::size_t lane = 0; i + lane < count; ++lane) sum += static_cast<double>(values[lane]);
-            return sum;
+            return add_lanes(values, count - i);
         });
 }
 
@@ -126,9 +124,7 @@ double weighted_difference(const float* p, const float* q, std::size_t count, fl
             __builtin_memcpy(q_tail, q + i, (count - i) * sizeof(float));
             FloatLanes values;
             term(p_tail, q_tail, values);
-            double sum = 0.0;
-            for (std::size_t lane = 0; i + lane < count; ++lane) sum += static_cast<double>(values[lane]);
-            return sum;
+            return add_lanes(values, count - i);
         });
 }
 
@@ -156,9 +152,7 @@ double codes_divergence(const std::uint16_t* codes, std::size_t count, float sca
             __builtin_memcpy(q_tail, q + i, (count - i) * sizeof(float));
             FloatLanes values;
             term(code_tail, q_tail, values);
-            double sum = 0.0;
-            for (std::size_t lane = 0; i + lane < count; ++lane) sum += static_cast<double>(values[lane]);
-            return sum;
+            return add_lanes(values, count - i);
         });
 }
 

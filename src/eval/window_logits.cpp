@@ -105,17 +105,7 @@ void WindowLogits::step(std::span<Sequence> open, std::span<const std::int32_t> 
     }
     buffers.row_begin[sequences] = static_cast<std::int32_t>(row);
 
-    kernels::Batch batch;
-    batch.rows = static_cast<int>(row);
-    batch.sequences = static_cast<int>(sequences);
-    batch.ids = buffers.ids.first(row);
-    batch.positions = buffers.positions.first(row);
-    batch.row_sequence = buffers.row_sequence.first(row);
-    batch.row_begin = buffers.row_begin.first(sequences + 1);
-    batch.slots = buffers.slots.first(sequences);
-    batch.logit_rows = buffers.logit_rows.first(rows_.size());
-    for (const auto& table : buffers.block_tables) batch.block_tables.push_back(table);
-    batch.table_stride = buffers.table_stride;
+    const kernels::Batch batch = kernels::batch_of(buffers, row, sequences, rows_.size());
 
     kernels::Backend& backend = *model_.backend;
     const kernels::StepKey key = (static_cast<std::uint64_t>(batch.rows) << 40) ^

@@ -45,6 +45,8 @@ struct BatchBuffers {
 std::int64_t batch_buffer_elements(int max_rows, int max_sequences, int max_logit_rows, int max_context, int groups);
 BatchBuffers cut_batch_buffers(std::span<std::int32_t> memory, int max_rows, int max_sequences, int max_logit_rows,
                                int max_context, int groups);
+// The batch that the first `rows`, `sequences` and `logit_rows` entries of the buffers make, without adapters.
+Batch batch_of(const BatchBuffers& buffers, std::size_t rows, std::size_t sequences, std::size_t logit_rows);
 
 enum class KvType : std::uint8_t { f32, f16, bf16 };
 int kv_type_bytes(KvType type);

@@ -38,4 +38,19 @@ BatchBuffers cut_batch_buffers(std::span<std::int32_t> memory, int max_rows, int
     return buffers;
 }
 
+Batch batch_of(const BatchBuffers& buffers, std::size_t rows, std::size_t sequences, std::size_t logit_rows) {
+    Batch batch;
+    batch.rows = static_cast<int>(rows);
+    batch.sequences = static_cast<int>(sequences);
+    batch.ids = buffers.ids.first(rows);
+    batch.positions = buffers.positions.first(rows);
+    batch.row_sequence = buffers.row_sequence.first(rows);
+    batch.row_begin = buffers.row_begin.first(sequences + 1);
+    batch.slots = buffers.slots.first(sequences);
+    batch.logit_rows = buffers.logit_rows.first(logit_rows);
+    for (const auto& table : buffers.block_tables) batch.block_tables.push_back(table);
+    batch.table_stride = buffers.table_stride;
+    return batch;
+}
+
 }  // namespace narae::kernels

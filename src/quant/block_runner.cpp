@@ -62,6 +62,15 @@ BlockRunner::BlockRunner(const Source& source, const CalibrationSet& set, const 
     : source_(source), set_(set), backend_(kernels::open_backend(options)) {
     const ModelConfig& c = source.config();
     NARAE_CHECK(backend_->device() == "cpu" || backend_->device() == "ref", "calibration on {}", backend_->device());
+    if (c.positions == Positions::learned && set.tokens > c.max_positions)
+        throw_error<UsageError>("samples of {} tokens: the model has {} learned positions; give at most so many with --seq-len",
+                                set.tokens, c.max_positions);
+    for (const std::int32_t id : set.ids)
+        if (id < 0 || id >= c.vocab)
+            throw_error<UsageError>(
+                "token id {} of the calibration text is outside the vocabulary, need 0 to {}; is this the "
+                "model's tokenizer?",
+                id, c.vocab - 1);
     samples_at_once_ = static_cast<int>(std::clamp<std::int64_t>(kRowsAtOnce / set.tokens, 1, set.samples));
     kernels::ModelShape shape;
     shape.layers = 1;
@@ -87,19 +96,20 @@ BlockRunner::BlockRunner(const Source& source, const CalibrationSet& set, const 
     }
 
     hidden_.resize(set.ids.size() * static_cast<std::size_t>(c.hidden));
-    const auto table = [&](Slot slot) -> std::vector<float> {
-        const WeightSlot* found = source.find(-1, slot);
-        return found ? source.values(*found) : std::vector<float>{};
-    };
-    const std::vector<float> embedding = table(Slot::token_embedding), positions = table(Slot::position_embedding);
+    const WeightSlot* const positions_slot = source.find(-1, Slot::position_embedding);
+    const Source::Saved embedding = source.saved(*source.find(-1, Slot::token_embedding));
+    const std::optional<Source::Saved> positions = positions_slot ? std::optional(source.saved(*positions_slot)) : std::nullopt;
     const auto width = static_cast<std::size_t>(c.hidden);
+    std::vector<float> of_position(width);
     for (std::size_t row = 0; row < set.ids.size(); ++row) {
         float* to = hidden_.data() + row * width;
-        const float* from = embedding.data() + static_cast<std::size_t>(set.ids[row]) * width;
-        for (std::size_t i = 0; i < width; ++i) to[i] = from[i] * c.embedding_scale;
-        if (positions.empty()) continue;
-        const std::size_t position = row % static_cast<std::size_t>(set.tokens) + static_cast<std::size_t>(c.position_offset);
-        for (std::size_t i = 0; i < width; ++i) to[i] += positions[position * width + i];
+        const std::int64_t id = set.ids[row];
+        embedding.packed.format->unpack(embedding.packed, id, id + 1, to);
+        for (std::size_t i = 0; i < width; ++i) to[i] *= c.embedding_scale;
+        if (!positions) continue;
+        const std::int64_t position = static_cast<std::int64_t>(row) % set.tokens + c.position_offset;
+        positions->packed.format->unpack(positions->packed, position, position + 1, of_position.data());
+        for (std::size_t i = 0; i < width; ++i) to[i] += of_position[i];
     }
 }
 
@@ -171,17 +181,7 @@ void BlockRunner::run(FunctionRef<void(const kernels::Batch&)> steps, bool chang
         }
         buffers.row_begin[static_cast<std::size_t>(samples)] = rows;
         const auto n = static_cast<std::size_t>(rows), m = static_cast<std::size_t>(samples);
-        kernels::Batch batch;
-        batch.rows = rows;
-        batch.sequences = samples;
-        batch.ids = buffers.ids.first(n);
-        batch.positions = buffers.positions.first(n);
-        batch.row_sequence = buffers.row_sequence.first(n);
-        batch.row_begin = buffers.row_begin.first(m + 1);
-        batch.slots = buffers.slots.first(m);
-        batch.logit_rows = buffers.logit_rows.first(0);
-        batch.block_tables = {buffers.block_tables[0]};
-        batch.table_stride = buffers.table_stride;
+        const kernels::Batch batch = kernels::batch_of(buffers, n, m, 0);
         float* states = hidden_.data() + static_cast<std::size_t>(first) * static_cast<std::size_t>(set_.tokens) * width;
         std::memcpy(workspace_.x.data, states, n * width * sizeof(float));
         if (rope_.rotary_dim > 0) backend_->rope_table(batch, frequencies_.inverse, frequencies_.scaling, workspace_.rope);

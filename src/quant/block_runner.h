@@ -21,7 +21,8 @@ std::vector<const WeightSlot*> weights_of(const Source& source, int layer, Produ
 
 class BlockRunner {
 public:
-    // float32 activations. Embeds the set's tokens: hidden states are those that enter block 0.
+    // float32 activations. Embeds the set's tokens: hidden states are those that enter block 0. UsageError: an id outside the
+    // vocabulary, samples longer than learned positions.
     BlockRunner(const Source& source, const CalibrationSet& set, const kernels::BackendOptions& options);
 
     // [samples * tokens, hidden], of what enters the block that is loaded next.

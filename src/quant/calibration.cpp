@@ -53,10 +53,9 @@ std::vector<std::string> calibration_documents(std::span<const Path> files) {
     return documents;
 }
 
-CalibrationSet calibration_set(const Tokenizer& tokenizer, std::span<const std::string> documents,
-                               const CalibrationOptions& options) {
-    NARAE_CHECK(options.samples > 0 && options.tokens > 0, "{} samples of {} tokens", options.samples, options.tokens);
-    const auto wanted = static_cast<std::size_t>(options.samples) * static_cast<std::size_t>(options.tokens);
+CalibrationSet calibration_set(const Tokenizer& tokenizer, std::span<const std::string> documents, int samples, int tokens) {
+    NARAE_CHECK(samples > 0 && tokens > 0, "{} samples of {} tokens", samples, tokens);
+    const auto wanted = static_cast<std::size_t>(samples) * static_cast<std::size_t>(tokens);
     std::vector<std::int32_t> all;
     for (const std::string& document : documents) {
         const std::vector<std::int32_t> ids = tokenizer.encode(document);
@@ -67,13 +66,13 @@ CalibrationSet calibration_set(const Tokenizer& tokenizer, std::span<const std::
             "{} samples of {} tokens need {} tokens of calibration text, there are {}; give more with --calibration, or ask "
             "for "
             "fewer with --samples and --seq-len",
-            options.samples, options.tokens, wanted, all.size());
-    CalibrationSet set{.samples = options.samples, .tokens = options.tokens, .ids = {}};
-    const std::size_t pieces = all.size() / static_cast<std::size_t>(options.tokens);
-    for (std::size_t sample = 0; sample < static_cast<std::size_t>(options.samples); ++sample) {
-        const std::size_t piece = sample * pieces / static_cast<std::size_t>(options.samples);
-        const auto begin = all.begin() + static_cast<std::ptrdiff_t>(piece * static_cast<std::size_t>(options.tokens));
-        set.ids.insert(set.ids.end(), begin, begin + options.tokens);
+            samples, tokens, wanted, all.size());
+    CalibrationSet set{.samples = samples, .tokens = tokens, .ids = {}};
+    const std::size_t pieces = all.size() / static_cast<std::size_t>(tokens);
+    for (std::size_t sample = 0; sample < static_cast<std::size_t>(samples); ++sample) {
+        const std::size_t piece = sample * pieces / static_cast<std::size_t>(samples);
+        const auto begin = all.begin() + static_cast<std::ptrdiff_t>(piece * static_cast<std::size_t>(tokens));
+        set.ids.insert(set.ids.end(), begin, begin + tokens);
     }
     return set;
 }

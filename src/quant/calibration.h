@@ -11,13 +11,8 @@
 
 namespace narae {
 
-struct CalibrationOptions {
-    std::vector<Path> files;  // plain text (documents apart by blank lines), or .jsonl with "text" in each line
-    int samples = 128;
-    int tokens = 512;  // of a sample
-};
-
-// The documents of the files, in order, without those that are empty. BadFileError naming file and line.
+// The documents of the files, in order, without those that are empty: plain text, documents apart by blank lines, or .jsonl
+// with "text" in each line. BadFileError naming file and line.
 std::vector<std::string> calibration_documents(std::span<const Path> files);
 
 struct CalibrationSet {
@@ -27,7 +22,6 @@ struct CalibrationSet {
 // As AutoAWQ does: documents are tokenized one by one, put one after another, and cut into samples; spread evenly over the
 // documents when there is more text than is needed. UsageError when there is too little: how much there is and how much is
 // needed.
-CalibrationSet calibration_set(const Tokenizer& tokenizer, std::span<const std::string> documents,
-                               const CalibrationOptions& options);
+CalibrationSet calibration_set(const Tokenizer& tokenizer, std::span<const std::string> documents, int samples, int tokens);
 
 }  // namespace narae

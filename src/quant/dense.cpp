@@ -35,9 +35,8 @@ NARAE_VECTORIZED void add_tile(const float* x, std::int64_t rows, std::int64_t s
     }
 }
 
-// to[j] -= sum over k of factors[k] * rows[k, j]
-NARAE_VECTORIZED void subtract_product(const double* factors, std::int64_t count, const double* rows, std::int64_t stride,
-                                       std::int64_t columns, double* to) {
+NARAE_VECTORIZED void subtract_rows(const double* factors, std::int64_t count, const double* rows, std::int64_t stride,
+                                    std::int64_t columns, double* to) {
     constexpr std::int64_t kAtOnce = 32;
     std::int64_t j = 0;
     for (; j + kAtOnce <= columns; j += kAtOnce) {
@@ -153,7 +152,7 @@ bool inverse_cholesky(std::span<double> matrix, std::int64_t n, ThreadPool& thre
             for (std::int64_t i = end; i < n; ++i) turned[static_cast<std::size_t>(p * n + i)] = l(i, k + p);
         threads.parallel_for(n - end, 4, [&](std::int64_t first, std::int64_t last) {
             for (std::int64_t i = end + first; i < end + last; ++i)
-                subtract_product(&l(i, k), width, turned.data() + end, n, i + 1 - end, &l(i, end));
+                subtract_rows(&l(i, k), width, turned.data() + end, n, i + 1 - end, &l(i, end));
         });
     }
 
@@ -168,7 +167,7 @@ bool inverse_cholesky(std::span<double> matrix, std::int64_t n, ThreadPool& thre
             for (std::int64_t i = begin; i < n; ++i) {
                 double* row = panel.data() + i * width;
                 if (i < begin + width) row[i - begin] = 1.0;
-                subtract_product(&l(i, begin), i - begin, panel.data() + begin * width, width, width, row);
+                subtract_rows(&l(i, begin), i - begin, panel.data() + begin * width, width, width, row);
                 const double inverse = 1.0 / l(i, i);
                 for (std::int64_t c = 0; c < width; ++c) row[c] *= inverse;
                 double* to = matrix.data() + (n - 1 - i) * n;
@@ -177,6 +176,11 @@ bool inverse_cholesky(std::span<double> matrix, std::int64_t n, ThreadPool& thre
         }
     });
     return true;
+}
+
+void subtract_product(std::span<const double> factors, const double* rows, std::int64_t stride, std::span<double> to) {
+    subtract_rows(factors.data(), static_cast<std::int64_t>(factors.size()), rows, stride, static_cast<std::int64_t>(to.size()),
+                  to.data());
 }
 
 double output_square(std::span<const float> rows, std::int64_t n, std::span<const double> gram, ThreadPool& threads) {

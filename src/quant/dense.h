@@ -30,6 +30,9 @@ private:
 // a positive diagonal; zeros below. False when the matrix is not positive definite; then it holds nothing useful.
 bool inverse_cholesky(std::span<double> matrix, std::int64_t n, ThreadPool& threads);
 
+// to[j] -= sum over k of factors[k] * rows[k, j], k in order; rows lie `stride` apart.
+void subtract_product(std::span<const double> factors, const double* rows, std::int64_t stride, std::span<double> to);
+
 // The sum over rows d [count, n] of d gram d^T: what the outputs of a product change by, squared, when its weight changes by d.
 double output_square(std::span<const float> rows, std::int64_t n, std::span<const double> gram, ThreadPool& threads);
 

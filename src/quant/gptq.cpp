@@ -10,33 +10,10 @@
 #include <cstring>
 #include <numeric>
 
-#define NARAE_VECTORIZED __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
-
 namespace narae {
 namespace {
 
 constexpr std::int64_t kBlock = 128;  // columns whose corrections of later columns are made together
-
-// row[j] -= error * factors[j]
-NARAE_VECTORIZED void correct(double error, const double* factors, std::int64_t columns, double* row) {
-    for (std::int64_t j = 0; j < columns; ++j) row[j] -= error * factors[j];
-}
-
-// row[j] -= sum over i of errors[i] * factors[i, j]
-NARAE_VECTORIZED void correct_later(const double* errors, std::int64_t count, const double* factors, std::int64_t stride,
-                                    std::int64_t columns, double* row) {
-    constexpr std::int64_t kAtOnce = 32;
-    std::int64_t j = 0;
-    for (; j + kAtOnce <= columns; j += kAtOnce) {
-        double part[kAtOnce];
-        for (int c = 0; c < kAtOnce; ++c) part[c] = row[j + c];
-        for (std::int64_t i = 0; i < count; ++i)
-            for (int c = 0; c < kAtOnce; ++c) part[c] -= errors[i] * factors[i * stride + j + c];
-        for (int c = 0; c < kAtOnce; ++c) row[j + c] = part[c];
-    }
-    for (; j < columns; ++j)
-        for (std::int64_t i = 0; i < count; ++i) row[j] -= errors[i] * factors[i * stride + j];
-}
 
 // Where columns stand: column order[j] is the j-th to be rounded.
 std::vector<std::int64_t> order_of(const std::vector<double>& gram, std::int64_t in, bool act_order) {
@@ -103,8 +80,10 @@ GptqWeight gptq(const GptqOptions& o, std::vector<float> values, std::int64_t ou
     std::vector<std::uint8_t> codes(values.size());
 
     threads.parallel_for(out, 1, [&](std::int64_t first_row, std::int64_t last_row) {
-        std::vector<double> w(static_cast<std::size_t>(in)), later(static_cast<std::size_t>(kBlock)),
-            changed(static_cast<std::size_t>(in));
+        std::vector<double> w(static_cast<std::size_t>(in)), later(static_cast<std::size_t>(kBlock));
+        const auto part_of_row = [&](std::int64_t begin, std::int64_t end) {
+            return std::span(w).subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+        };
         std::vector<float> of_group(static_cast<std::size_t>(group));
         for (std::int64_t row = first_row; row < last_row; ++row) {
             const float* original = values.data() + row * in;
@@ -135,10 +114,11 @@ GptqWeight gptq(const GptqOptions& o, std::vector<float> values, std::int64_t ou
                     const double error = (value - static_cast<double>(rounded)) / factors[j];
                     codes[static_cast<std::size_t>(row * in + order[static_cast<std::size_t>(j)])] =
                         static_cast<std::uint8_t>(code);
-                    correct(error, factors + j, end - j, w.data() + j);
+                    subtract_product({&error, 1}, factors + j, in, part_of_row(j, end));
                     later[static_cast<std::size_t>(j - begin)] = error;
                 }
-                correct_later(later.data(), end - begin, u.data() + begin * in + end, in, in - end, w.data() + end);
+                subtract_product(std::span(later).first(static_cast<std::size_t>(end - begin)), u.data() + begin * in + end, in,
+                                 part_of_row(end, in));
             }
         }
     });

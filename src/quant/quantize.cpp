@@ -2,32 +2,28 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/log.h"
 #include "base/sha256.h"
-#include "checkpoint/hugging_face.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/text_files.h"
-#include "formats/fp8_e4m3.h"
-#include "formats/nf4_fp4.h"
 #include "formats/scales.h"
 #include "quant/awq.h"
 #include "quant/block_runner.h"
 #include "quant/dense.h"
 #include "quant/gptq.h"
+#include "text/tokenizer/regex.h"
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <optional>
-#include <regex>
 #include <set>
 
 namespace narae {
 namespace {
 
-constexpr std::string_view kStateEnding = ".quantizing", kRecipeFile = "recipe.json", kReportFile = "report.json";
+constexpr std::string_view kStateEnding = ".quantizing", kRecipeFile = "recipe.json", kReportFile = "report.json",
+                           kPattern = "re:";
 constexpr std::uint64_t kSampledBytes = 4096;  // of each weight, to know the model again
 
 bool is_integer(const Recipe& recipe) { return recipe.format.starts_with("int"); }
@@ -88,21 +84,50 @@ PackedWeight like(const Recipe& recipe, std::int64_t out, std::int64_t in, const
     return weight;
 }
 
-bool is_ignored(const Recipe& recipe, const std::string& module) {
-    return std::ranges::any_of(recipe.ignored, [&](const std::string& pattern) {
-        if (pattern.starts_with("re:"))
-            return std::regex_search(module, std::regex(pattern.substr(3)), std::regex_constants::match_continuous);
-        return module.find(pattern) != std::string::npos;
-    });
+// With the layout's first variant where none was asked for.
+Recipe with_variant(Recipe recipe) {
+    const QuantizedLayout& layout = *find_quantized_layout(recipe.layout);
+    if (recipe.variant.empty() && !layout.variants.empty()) recipe.variant = layout.variants.front();
+    return recipe;
 }
 
-// Why a weight cannot be quantized so; nullopt: it can.
-std::optional<std::string> refused(const Recipe& recipe, const QuantizedLayout& layout, const WeightSlot& slot) {
-    const std::int64_t out = slot.shape[0], in = slot.shape[1];
-    if (is_ignored(recipe, module_of(slot.hf))) return "ignored";
-    if (is_integer(recipe) && recipe.group > 0 && in % recipe.group != 0)
-        return fmt::format("{} columns are no multiple of the group of {}", in, recipe.group);
-    return layout.refuses(like(recipe, out, in, slot.hf), recipe.variant);
+// A recipe that can be, with what is looked up once.
+struct Plan {
+    Recipe recipe;  // with a variant
+    const QuantizedLayout& layout;
+    std::vector<Regex> ignored;  // of re:PATTERN
+
+    // Why a weight is not quantized; nullopt: it is.
+    std::optional<std::string> refused(const WeightSlot& slot) const {
+        if (is_ignored(module_of(slot.hf))) return "ignored";
+        const std::int64_t out = slot.shape[0], in = slot.shape[1];
+        if (is_integer(recipe) && recipe.group > 0 && in % recipe.group != 0)
+            return fmt::format("{} columns are no multiple of the group of {}", in, recipe.group);
+        return layout.refuses(like(recipe, out, in, slot.hf), recipe.variant);
+    }
+
+private:
+    bool is_ignored(const std::string& module) const {
+        bool found = std::ranges::any_of(recipe.ignored, [&](const std::string& name) {
+            return !name.starts_with(kPattern) && module.find(name) != std::string::npos;
+        });
+        for (const Regex& regex : ignored) regex.for_each(module, [&](std::size_t, std::size_t) { found = true; });
+        return found;
+    }
+};
+
+// Patterns match from the name's beginning, as Python's re.match. UsageError: one that does not compile.
+std::vector<Regex> ignored_patterns(const Recipe& recipe) {
+    std::vector<Regex> patterns;
+    for (const std::string& name : recipe.ignored) {
+        if (!name.starts_with(kPattern)) continue;
+        try {
+            patterns.emplace_back(fmt::format("\\A(?:{})[\\s\\S]*", name.substr(kPattern.size())), "ignored " + name);
+        } catch (const BadFileError& e) {
+            throw_error<UsageError>("{}", e.what());
+        }
+    }
+    return patterns;
 }
 
 Json json_of(const Recipe& r) {
@@ -140,16 +165,22 @@ Json json_of(const QuantizedLinear& l) {
             {"error", l.error},   {"note", l.note}};
 }
 
-QuantizedLinear linear_of(const Json& json) {
+QuantizedLinear linear_of(const Json& json, const std::string& what) {
+    const auto needed = [&](auto found, const char* key) {
+        if (!found) throw_error<BadFileError>("{}: no \"{}\"; remove the folder to begin anew", what, key);
+        return *found;
+    };
+    if (!json.is_object())
+        throw_error<BadFileError>("{}: need an object for each linear; remove the folder to begin anew", what);
     QuantizedLinear l;
-    l.module = json.at("module");
-    l.out = json.at("out");
-    l.in = json.at("in");
-    l.format = json.at("format");
-    l.bits = json.at("bits");
-    l.error_nearest = json.at("error_nearest");
-    l.error = json.at("error");
-    l.note = json.at("note");
+    l.module = needed(get_string(json, "module", what), "module");
+    l.out = needed(get_int(json, "out", what), "out");
+    l.in = needed(get_int(json, "in", what), "in");
+    l.format = needed(get_string(json, "format", what), "format");
+    l.bits = needed(get_double(json, "bits", what), "bits");
+    l.error_nearest = needed(get_double(json, "error_nearest", what), "error_nearest");
+    l.error = needed(get_double(json, "error", what), "error");
+    l.note = needed(get_string(json, "note", what), "note");
     return l;
 }
 
@@ -177,7 +208,8 @@ public:
         std::vector<QuantizedLinear> all;
         for (int i = 0; i < finished_; ++i) {
             const Path path = block(i) / kReportFile;
-            for (const Json& json : parse_json(read_text_file(path), path.string())) all.push_back(linear_of(json));
+            for (const Json& json : parse_json(read_text_file(path), path.string()))
+                all.push_back(linear_of(json, path.string()));
         }
         return all;
     }
@@ -251,12 +283,11 @@ PackedWeight dense(const WeightSlot& slot, const std::vector<float>& values) {
 // Quantizes the blocks of one model.
 class Run {
 public:
-    Run(const Source& source, const Recipe& recipe, const QuantizedLayout& layout, State& state,
-        const kernels::BackendOptions& backend, QuantizeResult& result,
+    Run(const Source& source, const Plan& plan, State& state, const kernels::BackendOptions& backend, QuantizeResult& result,
         const std::function<void(const QuantizeProgress&)>& progress)
         : source_(source),
-          recipe_(recipe),
-          layout_(layout),
+          plan_(plan),
+          recipe_(plan.recipe),
           state_(state),
           threads_(backend.threads > 0 ? backend.threads : usable_processors()),
           result_(result),
@@ -424,8 +455,7 @@ private:
             return parts[product].front().values.size() / rows_of(parts[product].front());
         };
         const auto may_scale = [&](Product product) {
-            return std::ranges::any_of(parts[product],
-                                       [&](const Part& part) { return !refused(recipe_, layout_, *part.slot); });
+            return std::ranges::any_of(parts[product], [&](const Part& part) { return !plan_.refused(*part.slot); });
         };
         report(layer, "attention");
         for (const Product product : {Product::qkv, Product::o})
@@ -450,7 +480,7 @@ private:
 
         for (const Product product : kProducts)
             for (Part& part : parts[product])
-                if (!refused(recipe_, layout_, *part.slot))
+                if (!plan_.refused(*part.slot))
                     part.nearest = relative_error(
                         round_to_nearest(recipe_, part.values, part.slot->shape[0], part.slot->shape[1], part.slot->hf).weight,
                         part.values, inputs[product].gram, threads_);
@@ -477,7 +507,7 @@ private:
                 const std::vector<float> whole = part.values;
                 // What meets in the products of queries and keys is hard to cut well.
                 const Slot slot = part.slot->slot;
-                if (slot != Slot::q && slot != Slot::k && slot != Slot::qkv && !refused(recipe_, layout_, *part.slot))
+                if (slot != Slot::q && slot != Slot::k && slot != Slot::qkv && !plan_.refused(*part.slot))
                     awq_clip(part.values, static_cast<std::int64_t>(n), gram, rounding_of(recipe_),
                              recipe_.group > 0 ? recipe_.group : static_cast<std::int64_t>(n), threads_);
                 const OwnedWeight weight = quantize(*part.slot, part.values, gram);
@@ -568,7 +598,7 @@ private:
         linear.in = in;
         linear.format = find_format(recipe_.model)->name;
         linear.bits = dtype_bits(recipe_.model);
-        if (const std::optional<std::string> reason = refused(recipe_, layout_, slot)) {
+        if (const std::optional<std::string> reason = plan_.refused(slot)) {
             linear.note = *reason;
             for (const float value : values)
                 if (!std::isfinite(value)) throw_error<BadFileError>("{}: holds a value that is not finite", slot.hf);
@@ -593,14 +623,14 @@ private:
         }
         linear.format = recipe_.format;
         linear.bits = weight.weight.bits_per_weight();
-        for (TensorToWrite& tensor : layout_.tensors(weight.weight, module, recipe_.model, recipe_.variant))
+        for (TensorToWrite& tensor : plan_.layout.tensors(weight.weight, module, recipe_.model, recipe_.variant))
             tensors_.weights.push_back(tensor_to_save(std::move(tensor)));
         return weight;
     }
 
     const Source& source_;
+    const Plan& plan_;
     const Recipe& recipe_;
-    const QuantizedLayout& layout_;
     State& state_;
     ThreadPool threads_;
     QuantizeResult& result_;
@@ -618,12 +648,13 @@ WeightToSave copied(const SafetensorsTensor& tensor, const std::shared_ptr<Mappe
     weight.dtype = tensor.dtype;
     weight.produce = [file, bytes = tensor.bytes](std::span<std::byte> target) {
         NARAE_CHECK(bytes.size() == target.size(), "{} bytes of {}", bytes.size(), target.size());
-        std::memcpy(target.data(), bytes.data(), target.size());
+        std::ranges::copy(bytes, target.begin());
     };
     return weight;
 }
 
-void save(const Source& source, const Recipe& recipe, const QuantizedLayout& layout, const State& state, const Path& out) {
+void save(const Source& source, const Plan& plan, const State& state, const Path& out) {
+    const Recipe& recipe = plan.recipe;
     CheckpointToSave contents = source.contents();
     std::vector<std::string> quantized;
     std::vector<WeightToSave> tensors;
@@ -631,7 +662,7 @@ void save(const Source& source, const Recipe& recipe, const QuantizedLayout& lay
     for (int block = 0; block < source.config().layers; ++block) {
         for (const Product product : kProducts)
             for (const WeightSlot* slot : weights_of(source, block, product)) {
-                if (!refused(recipe, layout, *slot))
+                if (!plan.refused(*slot))
                     quantized.push_back(slot->hf);
                 else
                     summary.unquantized.push_back(module_of(slot->hf));
@@ -661,9 +692,9 @@ void save(const Source& source, const Recipe& recipe, const QuantizedLayout& lay
     summary.damp_percent = recipe.damping;
     summary.model_dtype = recipe.model;
     summary.unquantized.push_back("lm_head");
-    contents.config["quantization_config"] = layout.config(summary);
-    if (layout.files)
-        for (auto& file : layout.files(summary)) contents.text_files.push_back(std::move(file));
+    contents.config["quantization_config"] = plan.layout.config(summary);
+    if (plan.layout.files)
+        for (auto& file : plan.layout.files(summary)) contents.text_files.push_back(std::move(file));
     save_safetensors(contents, out);
 }
 
@@ -696,8 +727,7 @@ std::string why_not(const Recipe& recipe) {
     if (recipe.method == "awq" && recipe.model != DType::f16) return "awq computes in float16: the model's type must be f16";
     if (recipe.model != DType::f16 && recipe.model != DType::bf16) return "the model's type must be f16 or bf16";
     if (recipe.group < 0) return fmt::format("a group of {} columns", recipe.group);
-    Recipe full = recipe;
-    if (full.variant.empty() && !layout->variants.empty()) full.variant = layout->variants.front();
+    const Recipe full = with_variant(recipe);
     const std::int64_t columns = recipe.group > 0 ? 8 * recipe.group : 1024;
     if (const auto reason = layout->refuses(like(full, 1024, columns, "a weight"), full.variant)) return *reason;
     return {};
@@ -709,9 +739,8 @@ QuantizeResult quantize(const Checkpoint& checkpoint, const Recipe& asked, std::
     if (const std::string reason = why_not(asked); !reason.empty()) throw_error<UsageError>("{}", reason);
     if (file_system().is_directory(out) || file_system().is_file(out))
         throw_error<UsageError>("{}: exists; remove it, or choose another name", out.string());
-    Recipe recipe = asked;
-    const QuantizedLayout& layout = *find_quantized_layout(recipe.layout);
-    if (recipe.variant.empty() && !layout.variants.empty()) recipe.variant = layout.variants.front();
+    const Plan plan{with_variant(asked), *find_quantized_layout(asked.layout), ignored_patterns(asked)};
+    const Recipe& recipe = plan.recipe;
 
     const Source source(checkpoint, recipe.model);
     std::optional<CalibrationSet> set;
@@ -721,7 +750,7 @@ QuantizeResult quantize(const Checkpoint& checkpoint, const Recipe& asked, std::
         if (!text.tokenizer)
             throw_error<UsageError>("{}: {} needs calibration text, and the model has no tokenizer: {}",
                                     checkpoint.path.string(), recipe.method, text.missing);
-        set = calibration_set(*text.tokenizer, documents, {.files = {}, .samples = recipe.samples, .tokens = recipe.tokens});
+        set = calibration_set(*text.tokenizer, documents, recipe.samples, recipe.tokens);
         identity["calibration"] = sha256_hex(std::as_bytes(std::span(set->ids)));
     }
 
@@ -730,7 +759,7 @@ QuantizeResult quantize(const Checkpoint& checkpoint, const Recipe& asked, std::
     result.resumed_blocks = state.finished();
     result.linears = state.linears();
     if (state.finished() < source.config().layers) {
-        Run run(source, recipe, layout, state, backend, result, progress);
+        Run run(source, plan, state, backend, result, progress);
         if (set) {
             BlockRunner runner(source, *set, backend);
             run.with_calibration(runner);
@@ -738,7 +767,7 @@ QuantizeResult quantize(const Checkpoint& checkpoint, const Recipe& asked, std::
             run.without_calibration();
         }
     }
-    save(source, recipe, layout, state, out);
+    save(source, plan, state, out);
     state.remove();
     return result;
 }

@@ -25,20 +25,25 @@ const WeightSlot* Source::find(int layer, Slot slot) const {
     return found == slots_.end() ? nullptr : &*found;
 }
 
-std::vector<float> Source::values(const WeightSlot& slot) const {
+Source::Saved Source::saved(const WeightSlot& slot) const {
     const auto weight = std::ranges::find(contents_.weights, slot.hf, &WeightToSave::name);
     NARAE_CHECK(weight != contents_.weights.end(), "no weight {}", slot.hf);
-    std::vector<std::byte> bytes(weight->bytes());
-    weight->produce(bytes);
-    PackedWeight packed;
-    packed.format = weight->format;
-    packed.name = slot.hf;
-    const int rank = weight->shape.rank();
-    packed.in = weight->shape[rank - 1];
-    packed.out = weight->shape.elements() / packed.in;
-    packed.buffers = {std::span<const std::byte>(bytes)};
+    Saved saved;
+    saved.bytes.resize(weight->bytes());
+    weight->produce(saved.bytes);
+    saved.packed.format = weight->format;
+    saved.packed.name = slot.hf;
+    saved.packed.in = weight->shape[weight->shape.rank() - 1];
+    saved.packed.out = weight->shape.elements() / saved.packed.in;
+    saved.packed.buffers = {std::span<const std::byte>(saved.bytes)};
+    return saved;
+}
+
+std::vector<float> Source::values(const WeightSlot& slot) const {
+    const Saved weight = saved(slot);
+    const PackedWeight& packed = weight.packed;
     std::vector<float> values = unpack_all(packed);
-    if (!slot.hf_transposed || rank != 2) return values;
+    if (!slot.hf_transposed || slot.shape.rank() != 2) return values;
     std::vector<float> turned(values.size());
     for (std::int64_t i = 0; i < packed.out; ++i)
         for (std::int64_t j = 0; j < packed.in; ++j)

@@ -20,6 +20,12 @@ public:
     DType model() const { return model_; }
 
     const WeightSlot* find(int layer, Slot slot) const;  // nullptr: the model has none
+    // A weight as it is saved, with its memory; for tables of which few rows are wanted.
+    struct Saved {
+        std::vector<std::byte> bytes;
+        PackedWeight packed;  // views them
+    };
+    Saved saved(const WeightSlot& slot) const;
     // float32 [out, in], or [n]; as rounded to the model's type.
     std::vector<float> values(const WeightSlot& slot) const;
 

@@ -43,13 +43,21 @@ Case case_of(const Json& golden, std::uint64_t number) {
     return c;
 }
 
-TEST(Awq, LossesOverTheGridAreTheOriginals) {
+// Calls check(golden, case) for each of the three.
+template <class Check>
+void each_case(Check check) {
     const Json goldens = parse_json(read_text_file(data_file("goldens/awq.json")), "awq.json");
-    ThreadPool threads(2);
     std::uint64_t number = 0;
     for (const Json& golden : goldens.at("cases")) {
         SCOPED_TRACE(number);
-        const Case c = case_of(golden, number++);
+        check(golden, case_of(golden, number++));
+    }
+    EXPECT_EQ(number, 3u);
+}
+
+TEST(Awq, LossesOverTheGridAreTheOriginals) {
+    ThreadPool threads(2);
+    each_case([&](const Json& golden, const Case& c) {
         const std::array<std::span<const float>, 1> weights = {c.weight};
         const AwqSearch found =
             awq_search(c.x_means, awq_weight_means(weights, c.in, c.group), [&](std::span<const float> scales) {
@@ -65,17 +73,12 @@ TEST(Awq, LossesOverTheGridAreTheOriginals) {
         const std::vector<float> scales =
             awq_scales(c.x_means, awq_weight_means(weights, c.in, c.group), golden.at("best").get<double>() / kAwqGrid);
         EXPECT_EQ(scales, golden.at("scales").get<std::vector<float>>());
-    }
-    EXPECT_EQ(number, 3u);
+    });
 }
 
 TEST(Awq, ClippingIsAsGoodAsTheOriginals) {
-    const Json goldens = parse_json(read_text_file(data_file("goldens/awq.json")), "awq.json");
     ThreadPool threads(2);
-    std::uint64_t number = 0;
-    for (const Json& golden : goldens.at("cases")) {
-        SCOPED_TRACE(number);
-        const Case c = case_of(golden, number++);
+    each_case([&](const Json& golden, const Case& c) {
         const auto limits = golden.at("clip").get<std::vector<float>>();
         std::vector<float> ours = c.weight, theirs = c.weight;
         awq_clip(ours, c.in, c.gram, c.rounding, c.group, threads);
@@ -96,7 +99,7 @@ TEST(Awq, ClippingIsAsGoodAsTheOriginals) {
         };
         EXPECT_LE(error(ours), 1.0001 * error(theirs));
         EXPECT_LT(error(ours), error(c.weight));
-    }
+    });
 }
 
 }  // namespace

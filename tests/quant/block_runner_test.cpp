@@ -116,17 +116,32 @@ TEST(BlockRunner, GivesTheHiddenStatesOfTheWholeModel) {
     }
 }
 
+TEST(BlockRunner, RefusesTokensAndPositionsThatTheModelLacks) {
+    const Checkpoint checkpoint = open_checkpoint(data_file("models/gpt2-plain"));
+    const Source source(checkpoint, DType::f16);
+    const kernels::BackendOptions cpu{.device = "cpu", .threads = 1, .instruction_set = {}};
+    const auto runner_of = [&](int tokens, std::int32_t id) {
+        const CalibrationSet set{
+            .samples = 1, .tokens = tokens, .ids = std::vector<std::int32_t>(static_cast<std::size_t>(tokens), id)};
+        const BlockRunner runner(source, set, cpu);
+    };
+    EXPECT_NO_THROW(runner_of(source.config().max_positions, 0));
+    EXPECT_THROW(runner_of(source.config().max_positions + 1, 0), UsageError);
+    EXPECT_THROW(runner_of(4, source.config().vocab), UsageError);
+    EXPECT_THROW(runner_of(4, -1), UsageError);
+}
+
 TEST(Calibration, SamplesAreSpreadOverTheDocuments) {
     const Checkpoint checkpoint = open_checkpoint(data_file("models/llama-gqa-tied"));
     const ModelText text = load_model_text(checkpoint);
     ASSERT_TRUE(text.tokenizer);
     std::vector<std::string> documents;
     for (int i = 0; i < 40; ++i) documents.push_back("document " + std::to_string(i) + " with some words in it");
-    const CalibrationSet set = calibration_set(*text.tokenizer, documents, {.files = {}, .samples = 4, .tokens = 16});
+    const CalibrationSet set = calibration_set(*text.tokenizer, documents, 4, 16);
     EXPECT_EQ(set.ids.size(), 64u);
-    const CalibrationSet first = calibration_set(*text.tokenizer, documents, {.files = {}, .samples = 1, .tokens = 16});
+    const CalibrationSet first = calibration_set(*text.tokenizer, documents, 1, 16);
     EXPECT_TRUE(std::ranges::equal(first.ids, std::span(set.ids).first(16)));
-    EXPECT_THROW(calibration_set(*text.tokenizer, documents, {.files = {}, .samples = 1000, .tokens = 512}), UsageError);
+    EXPECT_THROW(calibration_set(*text.tokenizer, documents, 1000, 512), UsageError);
 }
 
 TEST(Calibration, DocumentsComeFromTextAndFromJsonLines) {

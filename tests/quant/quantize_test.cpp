@@ -192,6 +192,24 @@ TEST(Quantize, GoesOnFromEveryInterruptionToTheSameBytes) {
     }
 }
 
+TEST(Quantize, ADamagedReportOfAnEarlierRunIsRefused) {
+    const ScratchFolder folder;
+    const Path out = folder.path() / "out";
+    int k = 1;
+    const Path report = out.string() + ".quantizing/block-00000/report.json";
+    for (; !file_system().is_file(report); ++k) {
+        file_system().remove(out.string() + ".quantizing");
+        ASSERT_TRUE(interrupted(recipe_of("rtn"), out, k, Fault::failure));
+    }
+    for (const std::string_view damaged : {"", "[{}]", "[3]", "[{\"module\": 3}]"}) {
+        AtomicFile file(report);
+        file.write(damaged);
+        file.commit();
+        EXPECT_THROW(run(recipe_of("rtn"), out), BadFileError) << damaged;
+        EXPECT_FALSE(file_system().is_directory(out));
+    }
+}
+
 TEST(Quantize, RefusesWhatCannotBe) {
     const ScratchFolder folder;
     const auto refuses = [&](const Recipe& recipe, std::string_view words) {
@@ -214,6 +232,10 @@ TEST(Quantize, RefusesWhatCannotBe) {
     recipe = recipe_of("gptq");
     recipe.samples = 4000;
     refuses(recipe, "--samples");
+
+    recipe = recipe_of("rtn");
+    recipe.ignored = {"re:layers\\.(1"};
+    refuses(recipe, "re:layers");
 
     // Begun with another recipe.
     { ASSERT_TRUE(interrupted(recipe_of("gptq"), folder.path() / "out", 40, Fault::failure)); }

@@ -33,7 +33,7 @@ def main():
                 raise AttributeError(name)
             return type(name, (), {})
 
-    def stub(name):
+    def put_in_place(name):
         sys.modules[name] = Anything(name)
 
     for name in ("awq", "awq.utils", "awq.quantize"):
@@ -41,7 +41,7 @@ def main():
         module.__path__ = [str(folder / name.replace(".", "/"))]
         sys.modules[name] = module
     for name in ("awq.utils.calib_data", "awq.quantize.scale", "awq.modules", "awq.modules.linear", "awq.modules.act"):
-        stub(name)
+        put_in_place(name)
     library = importlib.import_module("awq.quantize.quantizer")
     library.get_best_device = lambda: "cpu"
     library.get_op_name = lambda module, op: "op"

@@ -1,7 +1,6 @@
 #include "base/error.h"
 #include "kernels/cpu/cpu_backend.h"
-
-#include <cpuid.h>
+#include "kernels/instruction_sets.h"
 
 #include <array>
 #include <string_view>
@@ -15,19 +14,9 @@ struct Candidate {
     const char* needs;
 };
 
-// Not every compiler knows "f16c" as a name for __builtin_cpu_supports.
-bool has_f16c() {
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
-}
-
 // Best first.
 std::array<Candidate, 3> candidates() {
-    __builtin_cpu_init();
-    const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-                        __builtin_cpu_supports("avx512vnni");
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+    const bool avx512 = best_instruction_set() >= InstructionSet::avx512, avx2 = best_instruction_set() >= InstructionSet::avx2;
     return {{{&kAvx512Kernels, avx512, "AVX-512 F, BW, VL, DQ and VNNI"},
              {&kAvx2Kernels, avx2, "AVX2, FMA and F16C"},
              {&kGenericKernels, true, ""}}};

@@ -30,6 +30,15 @@ __device__ __forceinline__ std::byte* part_of(const KvView& kv, std::int32_t blo
     return kv.data + block * kv.block_bytes + std::int64_t{index} * (kBlockTokens * kv.head_dim * element_bytes);
 }
 
+// Where the keys or values of one head of a batch's row go: [head_dim] elements.
+__device__ __forceinline__ std::byte* place_in_cache(const KvView& kv, const BatchView& batch, std::int64_t row, KvPart part,
+                                                     int kv_head) {
+    const int position = batch.positions[row], element_bytes = kv.type == KvType::f32 ? 4 : 2;
+    const std::int64_t entry = std::int64_t{batch.row_sequence[row]} * batch.table_stride + position / kBlockTokens;
+    return part_of(kv, batch.table[entry], part, kv_head, element_bytes) +
+           position % kBlockTokens * kv.head_dim * element_bytes;
+}
+
 __device__ __forceinline__ int first_seen(const KvView& kv, int position) {
     return kv.window > 0 ? max(0, position - kv.window + 1) : 0;
 }

@@ -551,7 +551,8 @@ void CudaBackend::note_norm(const Tensor& x, int rows, const Norm& norm, const L
     const bool right = std::ranges::all_of(weight.segments, [&](const Segment& segment) {
         return segment.layout != Layout::f16 && padded_columns(segment) == columns_of(x);
     });
-    if (last.x == x.data && last.rows == rows && norm.kind == NormKind::rms && right && streams(weight, rows)) last.norm = norm;
+    const bool plain = norm.kind == NormKind::rms && !norm.bias.data;
+    if (last.x == x.data && last.rows == rows && plain && right && streams(weight, rows)) last.norm = norm;
 }
 
 NextInput CudaBackend::next_input(const Tensor& x, int rows, bool possible) {

@@ -19,17 +19,14 @@ __device__ __forceinline__ void put_component(const HeadsEnding& e, int row, int
     if (head < e.heads) return store_element(e.q, row * e.q.stride + column, value);
     const bool is_key = head - e.heads < e.kv.kv_heads;
     const int kv_head = head - e.heads - (is_key ? 0 : e.kv.kv_heads);
-    const int position = e.batch.positions[row], element_bytes = e.kv.type == KvType::f32 ? 4 : 2;
-    const std::int64_t entry = std::int64_t{e.batch.row_sequence[row]} * e.batch.table_stride + position / kBlockTokens;
-    std::byte* to = part_of(e.kv, e.batch.table[entry], is_key ? KvPart::keys : KvPart::values, kv_head, element_bytes);
-    const int index = position % kBlockTokens * head_dim + d;
+    std::byte* to = place_in_cache(e.kv, e.batch, row, is_key ? KvPart::keys : KvPart::values, kv_head);
     switch (e.kv.type) {
         case KvType::f32:
-            return store_at<float>(to, index, value);
+            return store_at<float>(to, d, value);
         case KvType::f16:
-            return store_at<__half>(to, index, value);
+            return store_at<__half>(to, d, value);
         case KvType::bf16:
-            return store_at<bf16>(to, index, value);
+            return store_at<bf16>(to, d, value);
     }
 }
 

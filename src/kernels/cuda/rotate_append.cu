@@ -84,15 +84,7 @@ __global__ void __launch_bounds__(kThreads) heads_kernel(const __grid_constant__
     const Heads& heads = task.heads[kind];
 
     // The batch's numbers and the norm's weights are not written during a step.
-    std::byte* cached = nullptr;
-    const int element_bytes = task.kv.type == KvType::f32 ? 4 : 2;
-    if (heads.cached) {
-        const int position = task.batch.positions[row];
-        const std::int64_t entry =
-            std::int64_t{task.batch.row_sequence[row]} * task.batch.table_stride + position / kBlockTokens;
-        cached = part_of(task.kv, task.batch.table[entry], heads.part, head, element_bytes) +
-                 position % kBlockTokens * head_dim * element_bytes;
-    }
+    std::byte* cached = heads.cached ? place_in_cache(task.kv, task.batch, row, heads.part, head) : nullptr;
     float* values = shared + warp * shared_of_warp(task);
     float* weights = values + head_dim;
     float* angles = weights + head_dim;
